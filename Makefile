@@ -1,0 +1,55 @@
+# The venv and its stamps make a second run quick: a recipe runs again only when
+# pyproject.toml has changed. Everything is installed into $(VENV), nothing elsewhere,
+# except the peers of `make test` (see tools/install_peers.sh).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint format clean help
+
+demo: $(VENV)/.stamp-install ## show what pypx does: a PACS in a box, no network needed
+	@$(BIN)/px demo
+
+test: $(VENV)/.stamp-test ## run the tests; make test ARGS="-k echo" runs some of them
+	@tools/install_peers.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.stamp-lint ## check format, style, types and the layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+
+format: $(VENV)/.stamp-lint ## put the code into the format that lint wants
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the venv, all caches and the downloaded test files
+	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist
+	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) $(NEW_ENOUGH) || { echo >&2 "pypx needs Python 3.11 or newer, and $(PYTHON) is not: name one with  make PYTHON=python3.12"; exit 1; }
+	@$(BIN)/python $(NEW_ENOUGH) 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { echo >&2 "No venv could be made with $(PYTHON); on Debian and Ubuntu install python3-venv first."; exit 1; }
+	$(PIP) install --upgrade pip
+	@touch $@
+
+$(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-install
+	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/.stamp-lint: $(VENV)/.stamp-install
+	$(PIP) install --group lint
+	@touch $@
