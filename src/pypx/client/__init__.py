@@ -1,0 +1,1 @@
+"""The service class user: echo, find, move and store, each over an association of ours."""

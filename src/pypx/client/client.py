@@ -1,0 +1,294 @@
+"""The face of the service class user: one peer, its operations.
+
+In: an address, our AE title, keys. Out: results, matches, progress. An
+association is made when an operation needs one, and kept for the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
+from pypx.dicom import uids
+from pypx.dimse import status as status_codes
+from pypx.dimse.messages import CEchoRQ, CEchoRSP
+from pypx.errors import NoPresentationContextError, RemoteProtocolError, StatusError
+from pypx.net.connection import Connection, Timeouts
+from pypx.ul.negotiation import AcceptedContext, propose
+from pypx.ul.pdu import AAssociateRQ, UserInformation
+from pypx.values import frozen
+
+if TYPE_CHECKING:
+    from pypx.client.move import Move
+    from pypx.client.query import Keys, Level, Matches, Model
+    from pypx.client.store import Instance, Store
+
+__all__ = ["MAXIMUM_LENGTH", "Client", "Echo", "Peer"]
+
+MAXIMUM_LENGTH = 1024 * 1024
+"""The longest P-DATA-TF that we receive, in bytes. It is streamed, so it costs no memory."""
+
+_UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
+_QUERY_RETRIEVE = (
+    uids.STUDY_ROOT_FIND,
+    uids.PATIENT_ROOT_FIND,
+    uids.STUDY_ROOT_MOVE,
+    uids.PATIENT_ROOT_MOVE,
+)
+
+
+@frozen
+class Peer:
+    """What a peer says of itself when it accepts an association."""
+
+    implementation_class_uid: str
+    implementation_version_name: str
+    maximum_pdu_length: int
+
+
+@frozen
+class Echo:
+    """A C-ECHO that succeeded.
+
+    Attributes:
+        seconds: From the request to the response, without making the association.
+        peer: What the peer says of itself.
+        transfer_syntax: What was negotiated for verification.
+    """
+
+    seconds: float
+    peer: Peer
+    transfer_syntax: str
+
+
+class Client:
+    """Our side towards one peer; a context manager. Not for use by several threads.
+
+    Args:
+        address: Where it is, as :class:`~pypx.Address` or ``AET@host:port``.
+        calling_ae_title: What we call ourselves.
+        timeouts: How long each phase may take.
+        model: The query/retrieve model where an operation does not name one.
+
+    Raises:
+        ConfigError: The address or the AE title is none.
+    """
+
+    def __init__(
+        self,
+        address: Address | str,
+        *,
+        calling_ae_title: str = DEFAULT_AE_TITLE,
+        timeouts: Timeouts | None = None,
+        model: Model | str = "study",
+    ) -> None:
+        self.address = Address.parse(address) if isinstance(address, str) else address
+        self.calling_ae_title = check_ae_title(calling_ae_title)
+        self.timeouts = timeouts or Timeouts()
+        self._model = model
+        self._connections: list[Connection] = []
+        self._message_id = 0
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Release the associations."""
+        while self._connections:
+            self._connections.pop().release()
+
+    def abort(self) -> None:
+        """Abort the associations."""
+        while self._connections:
+            self._connections.pop().abort()
+
+    @property
+    def peer(self) -> Peer | None:
+        """What the peer says of itself; None while there is no association."""
+        return _peer(self._connections[-1]) if self._connections else None
+
+    @property
+    def contexts(self) -> tuple[AcceptedContext, ...]:
+        """The presentation contexts that the peer accepted last; none without an association."""
+        return tuple(self._connections[-1].contexts.values()) if self._connections else ()
+
+    def connect(self, contexts: Iterable[tuple[str, Sequence[str]]]) -> Connection:
+        """Make an association of its own with these abstract and transfer syntaxes.
+
+        Raises:
+            LocalProtocolError: More than 128 contexts.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        request = AAssociateRQ(
+            called_ae_title=self.address.ae_title,
+            calling_ae_title=self.calling_ae_title,
+            presentation_contexts=propose(contexts),
+            user_information=UserInformation(
+                maximum_length=MAXIMUM_LENGTH,
+                implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
+                implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
+            ),
+        )
+        return Connection.open(self.address, request, self.timeouts)
+
+    def _context(
+        self, abstract_syntax: str, proposed: Sequence[str]
+    ) -> tuple[Connection, AcceptedContext]:
+        """Give an idle connection that has the abstract syntax, or make one."""
+        for connection in list(self._connections):
+            context = connection.context_for(abstract_syntax)
+            if connection.busy:
+                continue
+            if context is not None and connection.is_open:
+                return connection, context
+            self._connections.remove(connection)
+            connection.release()
+        connection = self.connect((uid, _UNCOMPRESSED) for uid in proposed)
+        self._connections.append(connection)
+        context = connection.context_for(abstract_syntax)
+        if context is None:
+            service = uids.uid_name(abstract_syntax)
+            raise NoPresentationContextError(
+                f"{self.address} accepts the association, but not {service}.",
+                hint="The PACS does not offer this service to our AE title: "
+                "try the other model, or ask its administrator.",
+            )
+        return connection, context
+
+    def _next_message_id(self) -> int:
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def echo(self) -> Echo:
+        """Ask the peer to answer (C-ECHO, PS3.4 Annex A).
+
+        Raises:
+            StatusError: It answered with something else than success.
+            NetworkError, AssociationError, ProtocolError: It did not answer.
+        """
+        connection, context = self._context(uids.VERIFICATION, (uids.VERIFICATION,))
+        message_id = self._next_message_id()
+        started = time.perf_counter()
+        connection.send(context.context_id, CEchoRQ(message_id))
+        response = connection.receive().message
+        seconds = time.perf_counter() - started
+        if not isinstance(response, CEchoRSP):
+            self.abort()
+            raise RemoteProtocolError(
+                f"{self.address} answered our C-ECHO with a {type(response).__name__}."
+            )
+        if response.status != status_codes.SUCCESS:
+            meaning = status_codes.sentence(response.status, "C-ECHO")
+            raise StatusError(
+                f"{self.address} answered C-ECHO with status {response.status:04X}H: {meaning}.",
+                status=response.status,
+                comment=response.error_comment or "",
+                hint=status_codes.hint(response.status),
+            )
+        return Echo(seconds, _peer(connection), context.transfer_syntax)
+
+    def find(
+        self,
+        keys: Keys,
+        *,
+        level: Level | str = "study",
+        model: Model | str | None = None,
+        limit: int | None = None,
+        return_keys: Sequence[str] | None = None,
+    ) -> Matches:
+        """Query the PACS (C-FIND).
+
+        Args:
+            keys: Keyword (or ``gggg,eeee``) to value; ``*`` and ``?`` are wildcards,
+                ``a-b`` is a range of dates or times, an empty value matches everything.
+            level: ``patient``, ``study``, ``series`` or ``image``.
+            model: ``patient`` or ``study`` root; None for the client's own.
+            limit: Cancel after so many matches.
+            return_keys: What to ask for besides the keys; None for the usual ones.
+
+        Returns:
+            An iterator that reads from the wire. While it is open, another operation of
+            this client takes an association of its own.
+
+        Raises:
+            ConfigError: A key, level or model is unknown.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.query import RETURN_KEYS, Level, Matches, Model, make_identifier
+
+        level = Level.parse(level)
+        sop_class = Model.parse(model or self._model).find_sop_class
+        wanted = RETURN_KEYS[level] if return_keys is None else return_keys
+        identifier = make_identifier(keys, level, return_keys=wanted)
+        connection, context = self._context(sop_class, _QUERY_RETRIEVE)
+        return Matches(connection, context, self._next_message_id(), identifier, limit=limit)
+
+    def move(
+        self,
+        keys: Keys,
+        *,
+        destination: str,
+        level: Level | str = "study",
+        model: Model | str | None = None,
+        last_activity: Callable[[], float] | None = None,
+    ) -> Move:
+        """Have the PACS send what matches to a destination that it knows (C-MOVE).
+
+        Args:
+            keys: Unique keys, e.g. ``StudyInstanceUID``.
+            destination: An AE title in the PACS's own configuration.
+            level: ``patient``, ``study``, ``series`` or ``image``.
+            model: ``patient`` or ``study`` root; None for the client's own.
+            last_activity: Gives the monotonic time at which the receiver last got
+                something, so that a PACS that is silent while it sends is not given up.
+
+        Returns:
+            An iterator of progress; ``.result`` is there at its end.
+
+        Raises:
+            ConfigError: A key, level, model or the destination is wrong.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.move import Move
+        from pypx.client.query import Level, Model, make_identifier
+
+        level = Level.parse(level)
+        sop_class = Model.parse(model or self._model).move_sop_class
+        identifier = make_identifier(keys, level)
+        connection, context = self._context(sop_class, _QUERY_RETRIEVE)
+        return Move(
+            connection,
+            context,
+            self._next_message_id(),
+            identifier,
+            check_ae_title(destination),
+            last_activity=last_activity,
+        )
+
+    def store(self, instances: Sequence[Instance]) -> Store:
+        """Make an association for these instances (C-STORE); send them with ``.send(instance)``.
+
+        Raises:
+            LocalProtocolError: They need more than 128 presentation contexts.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.store import Store
+
+        connection = self.connect(Store.contexts(instances))
+        self._connections.append(connection)
+        return Store(connection)
+
+
+def _peer(connection: Connection) -> Peer:
+    said = connection.accepted.user_information
+    return Peer(
+        said.implementation_class_uid, said.implementation_version_name, said.maximum_length
+    )

@@ -1,0 +1,169 @@
+"""A socket and a session, driven together: what requestor and acceptor share.
+
+In: a connected TCP socket and a :class:`~pypx.dimse.session.Session`. Out: the
+session's events. One thread drives one channel; nothing here knows which role
+it has or what a message means.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+
+from pypx.dimse.session import Session, SessionEvent
+from pypx.errors import ConnectionLostError, PeerTimeoutError
+
+__all__ = ["READ_SIZE", "Channel", "prepare_socket"]
+
+READ_SIZE = 1024 * 1024
+"""At most so many bytes are read at once, into one buffer for the life of the channel."""
+
+_BUFFERS_PER_CALL = 512  # Linux takes 1024 buffers in one sendmsg, macOS as many.
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+def prepare_socket(sock: socket.socket) -> None:
+    """Set what both roles need on a TCP socket.
+
+    TCP_NODELAY: a message is several small writes, and Nagle's algorithm would hold
+    the last one back. SO_KEEPALIVE: a peer that vanished is noticed one day.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class Channel:
+    """Move bytes between one socket and one session.
+
+    Args:
+        sock: Connected; the channel owns it from now on.
+        session: The protocol machine.
+        send_timeout: Seconds that a write may wait for the peer to read.
+    """
+
+    def __init__(self, sock: socket.socket, session: Session, *, send_timeout: float = 30.0):
+        prepare_socket(sock)
+        self.session = session
+        self._socket = sock
+        self._send_timeout = send_timeout
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self.closed = False
+        self.last_read = time.monotonic()
+
+    def receive(self, timeout: float) -> list[SessionEvent]:
+        """Send what waits, then wait for bytes and give the events that they make.
+
+        Args:
+            timeout: Seconds to wait; 0 looks without waiting.
+
+        Returns:
+            The events; none when the time was up. Views in them are valid until the
+            next call.
+
+        Raises:
+            ConnectionLostError, PeerTimeoutError: What waited could not be sent.
+        """
+        self.flush()
+        if self.closed:
+            return []
+        now = time.monotonic()
+        timer = self.session.next_timeout()
+        wait = timeout if timer is None else max(0.0, min(timeout, timer - now))
+        size = self._read(wait)
+        now = time.monotonic()
+        events: list[SessionEvent] = []
+        if size is not None:
+            self.last_read = now
+            if size:
+                events = self.session.receive_data(self._buffer[:size], now)
+            else:
+                events = list(self.session.association.transport_closed(now))
+                self.close()
+        if timer is not None and now >= timer and not self.closed:
+            events += self.session.handle_timeout(now)
+        self._end_if_over()
+        return events
+
+    def _read(self, wait: float) -> int | None:
+        """Read once; 0 where the peer has closed, None where nothing came in time."""
+        try:
+            self._socket.settimeout(wait)
+            size = self._socket.recv_into(self._buffer)
+            if _QUICKACK is not None:
+                # The kernel falls back to delayed ACKs by itself; a sender with Nagle's
+                # algorithm on would then stall 40 ms a message.
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError:
+            return 0
+        return size
+
+    def flush(self) -> None:
+        """Send everything that waits.
+
+        Raises:
+            ConnectionLostError: The peer is gone.
+            PeerTimeoutError: The peer did not read in time (phase ``send``).
+        """
+        chunks = self.session.data_to_send()
+        if not chunks or self.closed:
+            return
+        try:
+            self._socket.settimeout(self._send_timeout)
+            self._send_all(chunks)
+        except TimeoutError:
+            self.close()
+            raise PeerTimeoutError(
+                f"The peer did not take our data within {self._send_timeout:g} s.", phase="send"
+            ) from None
+        except OSError as error:
+            # What the peer said before it closed, an A-ABORT with its reason for
+            # one, may still be there to read, and says more than this.
+            if self.session.association.should_close:
+                self.close()
+                return
+            raise ConnectionLostError(
+                f"The peer closed the connection while we sent: {error.strerror or error}."
+            ) from error
+
+    def _send_all(self, chunks: Iterable[bytes | memoryview]) -> None:
+        waiting = list(chunks)
+        while waiting:
+            sent = self._socket.sendmsg(waiting[:_BUFFERS_PER_CALL])
+            done = 0
+            for chunk in waiting:
+                if sent < len(chunk):
+                    break
+                sent -= len(chunk)
+                done += 1
+            del waiting[:done]
+            if sent:
+                waiting[0] = memoryview(waiting[0])[sent:]
+
+    def _end_if_over(self) -> None:
+        if self.session.association.should_close and not self.closed:
+            self.flush()
+            self.close()
+
+    def finish(self, timeout: float) -> None:
+        """Send what waits and let the peer close first, at most for ``timeout`` seconds.
+
+        A socket that is closed with unread bytes in it resets the connection, and the
+        peer may then never see the A-ABORT or A-RELEASE-RP that was sent last.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self.flush()
+            while not self.closed and (left := deadline - time.monotonic()) > 0:
+                self.receive(left)
+        except (ConnectionLostError, PeerTimeoutError):
+            pass  # The association is over; how its transport ended changes nothing.
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        if not self.closed:
+            self.closed = True
+            self._socket.close()

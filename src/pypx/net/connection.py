@@ -1,0 +1,400 @@
+"""The requestor: connect, associate, exchange whole messages, release.
+
+In: an address, an A-ASSOCIATE-RQ and time-outs. Out: responses with their data
+sets, or one error that says the phase and what to try. What the messages ask
+for does not belong here.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from pypx.address import Address
+from pypx.dimse.assembler import DataSetReceived, MessageReceived
+from pypx.dimse.messages import Message
+from pypx.dimse.session import Session, SessionEvent
+from pypx.errors import (
+    AssociationAbortedError,
+    AssociationRejectedError,
+    ConnectError,
+    ConnectionLostError,
+    NameLookupError,
+    PeerTimeoutError,
+    PypxError,
+    RemoteProtocolError,
+)
+from pypx.net.channel import Channel
+from pypx.ul.association import (
+    AbortIndication,
+    AssociateConfirmation,
+    AssociateRejected,
+    Association,
+    ProviderAbortIndication,
+    ReleaseConfirmation,
+    ReleaseIndication,
+    Role,
+)
+from pypx.ul.negotiation import AcceptedContext, accepted_contexts
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence, reject_sentence
+from pypx.values import frozen
+
+__all__ = ["Connection", "Received", "Timeouts"]
+
+_ABORT_WAIT = 1.0  # seconds that the peer has to close after our A-ABORT
+_DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
+
+
+@frozen
+class Timeouts:
+    """How long each phase may take, in seconds.
+
+    Attributes:
+        connect: For the TCP connection.
+        association: From the request to the answer of the peer.
+        response: From one message of the peer to its next, while an operation runs.
+        release: For the answer to our release request, and to a C-CANCEL.
+    """
+
+    connect: float = 10.0
+    association: float = 30.0
+    response: float = 60.0
+    release: float = 5.0
+
+
+@frozen
+class Received:
+    """A message of the peer and its data set as bytes, or None where it has none."""
+
+    context_id: int
+    message: Message
+    data_set: bytes | None = None
+
+
+class Connection:
+    """An established association in which we are the requestor.
+
+    Made by :meth:`open`. Not for use by several threads.
+
+    Attributes:
+        accepted: What the peer answered, A-ASSOCIATE-AC.
+        contexts: The presentation contexts that it accepted, by context ID.
+        busy: Whether an operation runs; whoever runs it says so.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        channel: Channel,
+        accepted: AAssociateAC,
+        contexts: dict[int, AcceptedContext],
+        timeouts: Timeouts,
+    ) -> None:
+        self.address = address
+        self.accepted = accepted
+        self.contexts = contexts
+        self.timeouts = timeouts
+        self.busy = False
+        self._channel = channel
+        self._events: list[SessionEvent] = []
+        self._message: MessageReceived | None = None
+        self._data_set = bytearray()
+        self._over = False
+
+    @classmethod
+    def open(cls, address: Address, request: AAssociateRQ, timeouts: Timeouts) -> Connection:
+        """Connect and associate.
+
+        Raises:
+            NameLookupError, ConnectError, PeerTimeoutError: There is no connection.
+            AssociationRejectedError, AssociationAbortedError: The peer does not want us.
+            ConnectionLostError, RemoteProtocolError: The peer did something else.
+        """
+        sock = _connect(address, timeouts.connect)
+        association = Association(
+            Role.REQUESTOR, maximum_length=request.user_information.maximum_length
+        )
+        channel = Channel(sock, Session(association))
+        try:
+            now = time.monotonic()
+            association.associate(request, now)
+            association.transport_connected(now)
+            accepted = _await_answer(address, channel, request, timeouts.association)
+            contexts = accepted_contexts(request, accepted)
+        except PypxError as error:
+            if association.can_abort:
+                if isinstance(error, RemoteProtocolError):
+                    association.provider_abort(error, time.monotonic())
+                else:
+                    association.abort(time.monotonic())
+                channel.finish(_ABORT_WAIT)
+            channel.close()
+            raise
+        channel.session.accept_contexts(frozenset(contexts))
+        return cls(address, channel, accepted, contexts, timeouts)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be sent."""
+        return not (self._over or self._channel.closed)
+
+    def context_for(
+        self, abstract_syntax: str, transfer_syntax: str = ""
+    ) -> AcceptedContext | None:
+        """Give an accepted context for the abstract syntax (and transfer syntax, if given)."""
+        for context in self.contexts.values():
+            if context.abstract_syntax == abstract_syntax and transfer_syntax in (
+                "",
+                context.transfer_syntax,
+            ):
+                return context
+        return None
+
+    def send(
+        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
+    ) -> None:
+        """Send a message, and its data set if it is at hand as a whole."""
+        self._channel.session.send(context_id, message, data_set)
+        self._flush()
+
+    def send_data_set(self, context_id: int, data: bytes | memoryview, *, is_last: bool) -> None:
+        """Send the next piece of the data set of the last message."""
+        self._channel.session.send_data_set(context_id, data, is_last=is_last)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._channel.flush()
+        except ConnectionLostError:
+            # The peer may have said why, just before it closed.
+            for event in self._channel.receive(0):
+                self._raise_if_ended(event)
+            self._over = True
+            raise
+
+    def receive(self, timeout: float | None = None) -> Received:
+        """Wait for the next whole message.
+
+        Args:
+            timeout: Seconds of silence that end the wait; None for ``timeouts.response``.
+
+        Raises:
+            PeerTimeoutError: Nothing came; the association is aborted.
+            AssociationAbortedError, ConnectionLostError, RemoteProtocolError: It is over.
+        """
+        wait = self.timeouts.response if timeout is None else timeout
+        received = self.poll(wait)
+        if received is None:
+            self.abort()
+            raise PeerTimeoutError(
+                f"{self.address} did not answer within {wait:g} s.",
+                phase="response",
+                hint="The PACS may be busy or the network slow: try again, or allow more time.",
+            )
+        return received
+
+    def poll(self, timeout: float) -> Received | None:
+        """Give the next whole message, or None when the peer was silent for ``timeout`` seconds."""
+        while True:
+            while self._events:
+                received = self._take(self._events.pop(0))
+                if received is not None:
+                    return received
+            if self._channel.closed:
+                self._over = True
+                raise ConnectionLostError(
+                    f"{self.address} closed the connection while an answer was expected."
+                )
+            self._events = self._channel.receive(timeout)
+            silence = time.monotonic() - self._channel.last_read
+            if not (self._events or self._channel.closed) and silence >= timeout:
+                return None
+
+    def _take(self, event: SessionEvent) -> Received | None:
+        match event:
+            case MessageReceived(context_id, message) if not message.has_data_set:
+                return Received(context_id, message)
+            case MessageReceived():
+                self._message = event
+            case DataSetReceived(context_id, data, is_last):
+                self._collect(data)
+                if is_last and self._message is not None:
+                    data_set, self._data_set = bytes(self._data_set), bytearray()
+                    return Received(context_id, self._message.message, data_set)
+            case _:
+                self._raise_if_ended(event)
+        return None
+
+    def _collect(self, data: memoryview) -> None:
+        if len(self._data_set) + len(data) > _DATA_SET_LIMIT:
+            self.abort()
+            raise RemoteProtocolError(
+                f"{self.address} sent a response of more than {_DATA_SET_LIMIT >> 20} MiB."
+            )
+        self._data_set += data
+
+    def _raise_if_ended(self, event: SessionEvent) -> None:
+        if isinstance(event, ReleaseIndication):
+            self._channel.session.association.release_response(time.monotonic())
+            self._channel.finish(self.timeouts.release)
+            self._over = True
+            raise ConnectionLostError(
+                f"{self.address} released the association while an answer was expected.",
+                hint="The PACS may limit the time of an association, or shut down: try again.",
+            )
+        error = _ending(self.address, event)
+        if error is not None:
+            self._over = True
+            self._channel.close()
+            raise error
+
+    def release(self) -> None:
+        """Release the association and close; a peer that does not answer is not waited for long."""
+        if not self.is_open:
+            self._channel.close()
+            return
+        self._over = True
+        deadline = time.monotonic() + self.timeouts.release
+        try:
+            self._channel.session.association.release(time.monotonic())
+            while not self._channel.closed and (left := deadline - time.monotonic()) > 0:
+                for event in self._channel.receive(left):
+                    if isinstance(event, ReleaseIndication):  # both asked at once
+                        self._channel.session.association.release_response(time.monotonic())
+                    elif isinstance(event, ReleaseConfirmation):
+                        self._channel.close()
+        except PypxError:
+            pass  # All that was asked for is done; how the peer leaves changes nothing.
+        self._channel.close()
+
+    def abort(self) -> None:
+        """Send A-ABORT and close."""
+        self._over = True
+        if self._channel.session.association.can_abort:
+            self._channel.session.association.abort(time.monotonic())
+            self._channel.finish(_ABORT_WAIT)
+        self._channel.close()
+
+
+def _connect(address: Address, timeout: float) -> socket.socket:
+    """Try each address of the host until one answers, within ``timeout`` seconds in all."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no valid name"
+        raise NameLookupError(
+            f"The host name {address.host!r} cannot be resolved: {reason}.",
+            hint="Check the spelling, the network, or use the IP address.",
+        ) from None
+    deadline = time.monotonic() + timeout
+    failure: OSError = TimeoutError()
+    for family, kind, protocol, _, where in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            sock.connect(where)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise _connect_error(address, failure, timeout)
+
+
+def _connect_error(address: Address, failure: OSError, timeout: float) -> PypxError:
+    if isinstance(failure, TimeoutError):
+        return PeerTimeoutError(
+            f"{address.host} port {address.port} did not answer within {timeout:g} s.",
+            phase="connect",
+            hint="A firewall may drop the packets, or the host is off: ask its administrator "
+            "whether this machine may reach the port.",
+        )
+    if isinstance(failure, ConnectionRefusedError):
+        return ConnectError(
+            f"{address.host} refused the connection to port {address.port}.",
+            hint="Nothing listens there: check the port, and that the PACS is running.",
+        )
+    return ConnectError(
+        f"No connection to {address.host} port {address.port}: {failure.strerror or failure}.",
+        hint="Check the address and the route to it.",
+    )
+
+
+def _await_answer(
+    address: Address, channel: Channel, request: AAssociateRQ, timeout: float
+) -> AAssociateAC:
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0 and not channel.closed:
+        for event in channel.receive(left):
+            match event:
+                case AssociateConfirmation(accepted):
+                    return accepted
+                case AssociateRejected(rejected):
+                    raise _rejection(address, request, rejected)
+                case _:
+                    error = _ending(address, event)
+                    if error is not None:
+                        raise error
+    if channel.closed:
+        raise ConnectionLostError(
+            f"{address} closed the connection instead of answering the association request.",
+            hint="Is this a DICOM port? Some peers close without a word on an AE title or "
+            "address that they do not know.",
+        )
+    raise PeerTimeoutError(
+        f"{address} accepted the connection but did not answer the association request "
+        f"within {timeout:g} s.",
+        phase="association",
+        hint="Is this a DICOM port, or one that expects TLS? The PACS may also be overloaded.",
+    )
+
+
+def _rejection(
+    address: Address, request: AAssociateRQ, rejected: AAssociateRJ
+) -> AssociationRejectedError:
+    result, source, reason = int(rejected.result), int(rejected.source), int(rejected.reason)
+    match source, reason:
+        case 1, 3:
+            hint = (
+                f"The PACS does not know our AE title {request.calling_ae_title!r}: have it added "
+                "there, or use one that it knows with --aet."
+            )
+        case 1, 7:
+            hint = (
+                f"The peer does not go by the AE title {request.called_ae_title!r}: "
+                "check its spelling, capitals included."
+            )
+        case _ if result == 2:
+            hint = "The PACS is busy: try again later, with fewer associations at once."
+        case _:
+            hint = "Ask the administrator of the PACS what its log says about our request."
+    return AssociationRejectedError(
+        f"{address} rejected the association: {reject_sentence(result, source, reason)}",
+        result=result,
+        source=source,
+        reason=reason,
+        hint=hint,
+    )
+
+
+def _ending(address: Address, event: SessionEvent) -> PypxError | None:
+    """Give the error for an event that ends the association, None for any other event."""
+    match event:
+        case AbortIndication(source, reason):
+            return AssociationAbortedError(
+                f"{address} aborted the association: {abort_sentence(int(source), int(reason))}",
+                source=int(source),
+                reason=int(reason),
+                hint="The log of the peer says why.",
+            )
+        case ProviderAbortIndication(_, message, lost=True):
+            return ConnectionLostError(
+                f"{address} closed the connection in the middle: {message}",
+                hint="The peer may have crashed or a firewall cut the connection: try again.",
+            )
+        case ProviderAbortIndication(reason, message):
+            return RemoteProtocolError(
+                f"{address} broke the protocol: {message}", abort_reason=int(reason)
+            )
+        case _:
+            return None

@@ -1,0 +1,268 @@
+"""One association in which we are the acceptor: negotiate, serve, end.
+
+In: a channel, and a :class:`Provider` that says what is accepted and which
+function serves which request. Out: calls of those functions. What a request
+means does not belong here, and neither does the port: that is ``server.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from pypx.dimse.assembler import DataSetReceived, MessageReceived
+from pypx.dimse.messages import CCancelRQ, Message
+from pypx.dimse.session import SessionEvent
+from pypx.errors import (
+    AssociationAbortedError,
+    ConnectionLostError,
+    NetworkError,
+    PeerTimeoutError,
+    PypxError,
+    RemoteProtocolError,
+)
+from pypx.net.channel import Channel
+from pypx.ul.association import (
+    AbortIndication,
+    AssociateIndication,
+    ProviderAbortIndication,
+    ReleaseIndication,
+)
+from pypx.ul.negotiation import AcceptedContext, accepted_contexts, check_request
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence
+
+__all__ = ["Provider", "ServedAssociation", "Service"]
+
+_CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
+_POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
+
+Service = Callable[["ServedAssociation", MessageReceived], None]
+Negotiate = Callable[[AAssociateRQ, str], AAssociateAC | AAssociateRJ]
+
+
+class Provider(Protocol):
+    """What an acceptor offers.
+
+    Attributes:
+        services: The function for each request message; it reads the data set, if
+            there is one, and sends the responses.
+    """
+
+    services: Mapping[type[Message], Service]
+
+    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        """Answer an association request of the peer at ``host``."""
+        ...
+
+    def ended(self, association: ServedAssociation) -> None:
+        """Hear that an association is over; ``association.failure`` says how."""
+        ...
+
+
+class _Ended(Exception):
+    """The peer released: not an error, but nothing more can be read."""
+
+
+class ServedAssociation:
+    """One association in which we are the acceptor.
+
+    Attributes:
+        host: The peer's address.
+        request: Its A-ASSOCIATE-RQ.
+        contexts: The presentation contexts that we accepted, by context ID.
+        failure: Why the association did not end by release; None while all is well.
+        started: When it was accepted, monotonic seconds.
+        record: For the provider to note what it served.
+    """
+
+    def __init__(self, channel: Channel, host: str, *, idle_timeout: float) -> None:
+        self.host = host
+        self.request: AAssociateRQ | None = None
+        self.contexts: dict[int, AcceptedContext] = {}
+        self.failure: PypxError | None = None
+        self.started = time.monotonic()
+        self.record: object = None
+        self._channel = channel
+        self._idle_timeout = idle_timeout
+        self._events: list[SessionEvent] = []
+        self._position = 0
+        self._stopping = False
+
+    @property
+    def calling_ae_title(self) -> str:
+        """The AE title by which the peer calls itself; empty before its request."""
+        return self.request.calling_ae_title if self.request else ""
+
+    @property
+    def called_ae_title(self) -> str:
+        """The AE title by which the peer calls us; empty before its request."""
+        return self.request.called_ae_title if self.request else ""
+
+    def _next_event(self) -> SessionEvent:
+        """Give the next event, reading when none is left.
+
+        The views of all earlier events are invalid once this reads again.
+        """
+        while self._position >= len(self._events):
+            if self._channel.closed:
+                raise ConnectionLostError("The peer closed the connection.")
+            idle = time.monotonic() - self._channel.last_read
+            if idle >= self._idle_timeout:
+                raise PeerTimeoutError(
+                    f"The peer was silent for {self._idle_timeout:g} s.", phase="idle"
+                )
+            self._events = self._channel.receive(min(self._idle_timeout - idle, _POLL))
+            self._position = 0
+            if self._stopping and not self._events and not self.busy:
+                raise NetworkError("The listener is stopping.")
+        event = self._events[self._position]
+        self._position += 1
+        match event:
+            case ReleaseIndication():
+                if self._channel.session.message_in_progress:
+                    raise RemoteProtocolError(
+                        "The peer asked for release in the middle of a message.", abort_reason=2
+                    )
+                raise _Ended
+            case AbortIndication(source, reason):
+                raise AssociationAbortedError(
+                    f"The peer aborted: {abort_sentence(int(source), int(reason))}",
+                    source=int(source),
+                    reason=int(reason),
+                )
+            case ProviderAbortIndication(_, message, lost=True):
+                raise ConnectionLostError(f"The connection was lost: {message}")
+            case ProviderAbortIndication(reason, message):
+                raise RemoteProtocolError(message, abort_reason=int(reason))
+            case _:
+                return event
+
+    @property
+    def last_read(self) -> float:
+        """The monotonic time at which bytes last came."""
+        return self._channel.last_read
+
+    @property
+    def busy(self) -> bool:
+        """Whether the peer has begun a message that is not whole."""
+        return self._channel.session.message_in_progress
+
+    def data_set(self) -> Iterator[memoryview]:
+        """Give the data set of the message being served, piece by piece.
+
+        A piece is valid until the next one is asked for.
+
+        Raises:
+            PypxError: The association ended in the middle.
+        """
+        while True:
+            event = self._next_event()
+            if not isinstance(event, DataSetReceived):
+                raise RemoteProtocolError("The peer sent no data set where one belongs.")
+            yield event.data
+            if event.is_last:
+                return
+
+    def send(
+        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
+    ) -> None:
+        """Send a message, and its data set if it is at hand as a whole."""
+        self._channel.session.send(context_id, message, data_set)
+        self._channel.flush()
+
+    def send_data_set(self, context_id: int, data: bytes | memoryview, *, is_last: bool) -> None:
+        """Send the next piece of the data set of the last message."""
+        self._channel.session.send_data_set(context_id, data, is_last=is_last)
+        self._channel.flush()
+
+    def next_message(self) -> MessageReceived:
+        """Wait for the next message; its data set, if any, is then to be read."""
+        event = self._next_event()
+        if not isinstance(event, MessageReceived):
+            raise RemoteProtocolError("The peer sent a data set where a message belongs.")
+        return event
+
+    def cancelled(self, message_id: int) -> bool:
+        """Look, without waiting, whether the peer has sent a C-CANCEL for this message."""
+        if self._position >= len(self._events):
+            self._events = self._channel.receive(0)
+            self._position = 0
+        for event in self._events[self._position :]:
+            if isinstance(event, MessageReceived) and isinstance(event.message, CCancelRQ):
+                return event.message.message_id_being_responded_to == message_id
+        return False
+
+    def stop(self) -> None:
+        """Ask the association to end when no message is under way."""
+        self._stopping = True
+
+    def abort(self) -> None:
+        """Send A-ABORT, where that is possible, and close."""
+        if self._channel.session.association.can_abort:
+            self._channel.session.association.abort(time.monotonic())
+        self._channel.finish(_CLOSE_WAIT)
+
+    def close(self) -> None:
+        """Close the transport, whatever is under way; for another thread to call."""
+        self._channel.close()
+
+    def run(self, negotiate: Negotiate, services: Mapping[type[Message], Service]) -> None:
+        """Negotiate and serve until the association is over; note why in ``failure``."""
+        association = self._channel.session.association
+        association.transport_connected(time.monotonic())
+        try:
+            if self._negotiate(negotiate):
+                while True:
+                    self._serve(services, self.next_message())
+        except _Ended:
+            association.release_response(time.monotonic())
+        except RemoteProtocolError as error:
+            self.failure = error
+            if association.can_abort:  # else it was the upper layer that found the error
+                association.provider_abort(error, time.monotonic())
+        except PypxError as error:
+            self.failure = error
+            self.abort()
+        self._channel.finish(_CLOSE_WAIT)
+
+    def _negotiate(self, negotiate: Negotiate) -> bool:
+        association = self._channel.session.association
+        event = self._next_event()
+        if not isinstance(event, AssociateIndication):
+            raise RemoteProtocolError("The peer did not begin with an association request.")
+        request = self.request = event.request
+        answer = check_request(request) or negotiate(request, self.host)
+        if isinstance(answer, AAssociateRJ):
+            association.reject(answer, time.monotonic())
+            self.failure = NetworkError("We rejected the association.")
+            return False
+        self.contexts = accepted_contexts(request, answer)
+        self._channel.session.accept_contexts(frozenset(self.contexts))
+        association.accept(answer, time.monotonic())
+        return True
+
+    def _serve(self, services: Mapping[type[Message], Service], received: MessageReceived) -> None:
+        message = received.message
+        service = services.get(type(message))
+        if service is not None:
+            service(self, received)
+        elif not isinstance(message, CCancelRQ):  # A C-CANCEL that came too late asks for nothing.
+            self._refuse(received)
+
+    def _refuse(self, received: MessageReceived) -> None:
+        """Answer a request that nobody serves: *unrecognised operation*, PS3.7 §C.5.24."""
+        from pypx.dimse.n_services import NResponse
+
+        message_id = getattr(received.message, "message_id", None)
+        if message_id is None:
+            raise RemoteProtocolError(
+                f"The peer sent a {type(received.message).__name__} that we did not ask for.",
+                abort_reason=2,
+            )
+        if received.message.has_data_set:
+            for _ in self.data_set():
+                pass
+        field = received.message.COMMAND_FIELD | 0x8000
+        response = type("Response", (NResponse,), {"__slots__": (), "COMMAND_FIELD": field})
+        self.send(received.context_id, response(message_id, 0x0211))

@@ -1,0 +1,195 @@
+"""The listening port: accept, limit, and serve each association in a thread of its own.
+
+In: a host, a port and a :class:`~pypx.net.served.Provider`. Out: associations
+that run, and word to the provider when each is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+import threading
+import time
+
+from pypx.dimse.session import Session
+from pypx.errors import ConfigError
+from pypx.net.channel import Channel
+from pypx.net.served import Provider, ServedAssociation
+from pypx.ul.association import Association, Role
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
+
+__all__ = ["Server"]
+
+_log = logging.getLogger(__name__)
+_ACCEPT_PAUSE = 0.1  # seconds between attempts when descriptors or threads have run out
+_ACCEPT_POLL = 1.0  # seconds; not every platform wakes accept() when the socket is shut down
+_BACKLOG = 128
+
+
+class Server:
+    """Listen on one port and serve associations for a provider.
+
+    Args:
+        host: The address to bind; empty for all interfaces.
+        port: 0 takes a free one.
+        provider: What is offered.
+        max_associations: More at once are rejected as *local limit exceeded*.
+        artim_timeout: Seconds from the connection to the association request.
+        idle_timeout: Seconds of silence that end an association.
+
+    Raises:
+        ConfigError: The address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        provider: Provider,
+        *,
+        max_associations: int = 200,
+        artim_timeout: float = 30.0,
+        idle_timeout: float = 300.0,
+    ) -> None:
+        self._provider = provider
+        self._max_associations = max_associations
+        self._artim_timeout = artim_timeout
+        self._idle_timeout = idle_timeout
+        self._lock = threading.Lock()
+        self._associations: dict[ServedAssociation, threading.Thread] = {}
+        self._stopping = False
+        self._last_activity = time.monotonic()
+        self._socket = _bind(host, port)
+        self.host: str
+        self.port: int
+        self.host, self.port = self._socket.getsockname()[:2]
+        self._thread = threading.Thread(target=self._accept, name="px-accept", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while not self._stopping:
+            try:
+                sock, address = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                if self._stopping:
+                    return
+                # Out of descriptors or memory: associations that end will free some.
+                _log.warning("cannot accept a connection: %s", error.strerror or error)
+                time.sleep(_ACCEPT_PAUSE)
+                continue
+            self._begin(sock, address[0])
+
+    def _begin(self, sock: socket.socket, host: str) -> None:
+        association = Association(Role.ACCEPTOR, artim_timeout=self._artim_timeout)
+        channel = Channel(sock, Session(association))
+        served = ServedAssociation(channel, host, idle_timeout=self._idle_timeout)
+        thread = threading.Thread(
+            target=self._run, args=(served,), name="px-association", daemon=True
+        )
+        with self._lock:
+            self._associations[served] = thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("cannot serve a connection: %s", error)
+            with self._lock:
+                del self._associations[served]
+            channel.close()
+            time.sleep(_ACCEPT_PAUSE)
+
+    def _run(self, served: ServedAssociation) -> None:
+        try:
+            served.run(self._negotiate, self._provider.services)
+        except Exception:  # noqa: BLE001
+            # A receiver never dies of one association: whatever went wrong in this
+            # one is a defect of ours, told with its traceback, and the others go on.
+            _log.exception("an association from %s ended by a defect of pypx", served.host)
+            served.abort()
+        finally:
+            served.close()
+            with self._lock:
+                del self._associations[served]
+                if served.contexts:
+                    self._last_activity = max(self._last_activity, served.last_read)
+            if served.request is not None:
+                self._provider.ended(served)
+
+    def _negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        with self._lock:
+            established = sum(1 for other in self._associations if other.contexts)
+        if established >= self._max_associations:
+            # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
+            return AAssociateRJ(2, 3, 2)
+        return self._provider.negotiate(request, host)
+
+    def last_activity(self) -> float:
+        """Give the monotonic time at which bytes last came over an accepted association."""
+        with self._lock:
+            running = [served.last_read for served in self._associations if served.contexts]
+            return max([self._last_activity, *running])
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Stop accepting, and let messages that are under way end.
+
+        Args:
+            grace: Seconds that associations have to end; then they are cut.
+        """
+        self._stopping = True
+        # Not every platform shuts a listening socket down; closing it is enough there.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        with self._lock:
+            running = dict(self._associations)
+        for served in running:
+            served.stop()
+        deadline = time.monotonic() + grace
+        for thread in running.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for served, thread in running.items():
+            if thread.is_alive():
+                served.close()
+                thread.join(_ACCEPT_POLL)
+        if self._thread.is_alive():
+            self._thread.join(2 * _ACCEPT_POLL)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise _bind_error(host, port, error) from None
+    sock.settimeout(_ACCEPT_POLL)
+    return sock
+
+
+def _bind_error(host: str, port: int, error: OSError | OverflowError) -> ConfigError:
+    where = f"{host or 'all interfaces'} port {port}"
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return ConfigError(
+                f"Cannot listen on {where}: the port is in use.",
+                hint="Another listener runs there: stop it, or take another port with --port.",
+            )
+        case errno.EACCES:
+            return ConfigError(
+                f"Cannot listen on {where}: no permission.",
+                hint="Ports below 1024 need rights that this user lacks: take a higher one.",
+            )
+        case _:
+            return ConfigError(
+                f"Cannot listen on {where}: {getattr(error, 'strerror', None) or error}.",
+                hint="Check that the address belongs to this machine.",
+            )

@@ -1,0 +1,107 @@
+"""A service class provider whose answers a test writes down, on a real port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pypx.address import Address
+from pypx.dicom.data_set import DataSet
+from pypx.dicom.elements import encoding_of
+from pypx.dimse.assembler import MessageReceived
+from pypx.dimse.messages import CFindRQ, CFindRSP, CMoveRQ, CMoveRSP, Message
+from pypx.net.served import ServedAssociation
+from pypx.net.server import Server
+from pypx.ul.negotiation import answer
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
+
+Answer = Callable[["Exchange"], None]
+
+
+class Exchange:
+    """One request as the test sees it, and the ways to answer it."""
+
+    def __init__(self, association: ServedAssociation, received: MessageReceived) -> None:
+        self.association = association
+        self.context_id = received.context_id
+        self.request: Any = received.message
+        syntax = association.contexts[received.context_id].transfer_syntax
+        self.encoding = encoding_of(syntax)
+        data = b"".join(bytes(piece) for piece in association.data_set())
+        self.identifier = DataSet.from_bytes(data, self.encoding)
+
+    def send(self, message: Message, data_set: bytes | None = None) -> None:
+        self.association.send(self.context_id, message, data_set)
+
+    def match(self, status: int = 0xFF00, **keys: str) -> None:
+        """Send a pending C-FIND-RSP."""
+        response = CFindRSP(self.request.message_id, status, has_data_set=True)
+        self.send(response, DataSet.from_keywords(keys).to_bytes(self.encoding))
+
+    def end_find(self, status: int = 0x0000, comment: str | None = None) -> None:
+        """Send a final C-FIND-RSP."""
+        self.send(CFindRSP(self.request.message_id, status, error_comment=comment))
+
+    def progress(self, status: int, *numbers: int | None, failed: Iterable[str] = ()) -> None:
+        """Send a C-MOVE-RSP with remaining, completed, failed and warning sub-operations."""
+        names = list(failed)
+        data_set = None
+        if names:
+            identifier = DataSet.from_keywords({"FailedSOPInstanceUIDList": names})
+            data_set = identifier.to_bytes(self.encoding)
+        message_id = self.request.message_id
+        self.send(CMoveRSP(message_id, status, None, *numbers, has_data_set=bool(names)), data_set)
+
+    def cut(self) -> None:
+        """Close the connection without a word."""
+        self.association.close()
+
+    def wait_for_cancel(self) -> bool:
+        """Wait until the peer cancels this request."""
+        message = self.association.next_message().message
+        return getattr(message, "message_id_being_responded_to", None) == self.request.message_id
+
+
+class Scripted:
+    """Answer C-FIND and C-MOVE as told; a context manager.
+
+    Args:
+        find: Answers a C-FIND.
+        move: Answers a C-MOVE.
+        refuse: Abstract syntaxes that are not accepted.
+    """
+
+    def __init__(
+        self, *, find: Answer | None = None, move: Answer | None = None, refuse: Iterable[str] = ()
+    ) -> None:
+        self._refuse = frozenset(refuse)
+        self.services: dict[type[Message], Any] = {}
+        self.requests: list[AAssociateRQ] = []
+        self.failures: list[Exception | None] = []
+        for kind, function in ((CFindRQ, find), (CMoveRQ, move)):
+            if function is not None:
+                self.services[kind] = self._service(function)
+        self._server = Server("127.0.0.1", 0, self)
+        self.address = Address("SCRIPTED", self._server.host, self._server.port)
+
+    @staticmethod
+    def _service(function: Answer) -> Callable[[ServedAssociation, MessageReceived], None]:
+        return lambda association, received: function(Exchange(association, received))
+
+    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        self.requests.append(request)
+        return answer(
+            request,
+            lambda abstract, syntaxes: None if abstract in self._refuse else syntaxes[0],
+            implementation_class_uid="1.2.3",
+        )
+
+    def ended(self, association: ServedAssociation) -> None:
+        self.failures.append(association.failure)
+
+    def __enter__(self) -> Scripted:
+        self._server.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.stop()
