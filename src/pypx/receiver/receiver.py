@@ -1,0 +1,240 @@
+"""The Storage and Verification SCP over an archive.
+
+In: where to listen, who may send, an archive. Out: files and index rows, and a
+summary when an association is over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pypx.address import DEFAULT_AE_TITLE, check_ae_title
+from pypx.archive import Archive
+from pypx.dicom import uids
+from pypx.dimse.assembler import MessageReceived
+from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ, Message
+from pypx.dimse.status import SUCCESS
+from pypx.errors import ConfigError, PypxError
+from pypx.net.served import ServedAssociation, Service
+from pypx.net.server import Server
+from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.receiver.store import StoreResult, answer_store, receive_instance
+from pypx.ul.negotiation import answer
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
+from pypx.values import frozen
+
+__all__ = ["DEFAULT_PORT", "AssociationSummary", "Receiver", "Totals", "choose_transfer_syntax"]
+
+DEFAULT_PORT = 10402
+MAXIMUM_LENGTH = 1024 * 1024
+"""The longest P-DATA-TF that we ask peers to send, in bytes."""
+
+_STANDARD_ROOT = "1.2.840.10008."
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+
+
+@dataclass(slots=True)
+class Totals:
+    """Running numbers of instances; ``bytes`` are of data sets with their file meta."""
+
+    instances: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    failures: int = 0
+    last_failure: StoreResult | None = None
+
+    def add(self, result: StoreResult) -> None:
+        """Count one C-STORE."""
+        if result.stored is None:
+            self.failures += 1
+            self.last_failure = result
+            return
+        self.instances += 1
+        self.bytes += result.stored.bytes
+        self.duplicates += result.stored.outcome == "duplicate"
+        self.superseded += result.stored.outcome == "superseded"
+
+
+@frozen
+class AssociationSummary:
+    """What one association brought.
+
+    Attributes:
+        host: Address of the peer.
+        calling_ae_title: What it calls itself.
+        called_ae_title: What it calls us.
+        totals: The instances.
+        seconds: From its connection to its end.
+        error: Why it did not end by release; None where it did.
+    """
+
+    host: str
+    calling_ae_title: str
+    called_ae_title: str
+    totals: Totals
+    seconds: float
+    error: PypxError | None
+
+
+def choose_transfer_syntax(proposed: Sequence[str]) -> str:
+    """Choose among the transfer syntaxes of one presentation context for storage.
+
+    The peer's first one, since that is what it prefers and most likely has; but explicit
+    VR little endian instead of the two others that it can always convert, because it
+    keeps the VRs of private elements.
+    """
+    first = proposed[0]
+    convertible = (uids.IMPLICIT_VR_LITTLE_ENDIAN, uids.EXPLICIT_VR_BIG_ENDIAN)
+    if first in convertible and uids.EXPLICIT_VR_LITTLE_ENDIAN in proposed:
+        return uids.EXPLICIT_VR_LITTLE_ENDIAN
+    return first
+
+
+class Receiver:
+    """Listen for what peers send and keep it; a context manager that starts and stops.
+
+    Args:
+        archive: Where it goes; the caller closes it.
+        host: The address to bind. One that is not loopback needs ``allow`` or ``allow_any``.
+        port: 0 takes a free one.
+        ae_title: What we are called; peers may use another name for us.
+        allow: Who may associate. Without any rule, whoever reaches the port.
+        allow_any: Bind to an address that others reach without any rule.
+        max_associations: At once; more are rejected as *local limit exceeded*.
+        artim_timeout: Seconds from the connection to the association request.
+        idle_timeout: Seconds of silence that end an association.
+        on_association: Called at the end of each association, in its thread.
+
+    Attributes:
+        host: What is bound.
+        port: The port that is bound.
+        totals: Running numbers over all associations.
+
+    Raises:
+        ConfigError: The address cannot be bound, or would be open to anybody.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        ae_title: str = DEFAULT_AE_TITLE,
+        allow: Sequence[AllowRule] = (),
+        allow_any: bool = False,
+        max_associations: int = 200,
+        artim_timeout: float = 30.0,
+        idle_timeout: float = 300.0,
+        on_association: Callable[[AssociationSummary], None] | None = None,
+    ) -> None:
+        if not (allow or allow_any or is_loopback(host)):
+            raise ConfigError(
+                f"A listener on {host or 'all interfaces'} would take files from anybody.",
+                hint="Say who may send, with --allow AET@NETWORK or nodes in the configuration, "
+                "or open it to all with --allow-any.",
+            )
+        self.ae_title = check_ae_title(ae_title)
+        self.totals = Totals()
+        self.services: Mapping[type[Message], Service] = {
+            CEchoRQ: self._echo,
+            CStoreRQ: self._store,
+        }
+        self._archive = archive
+        self._allow = () if allow_any else tuple(allow)
+        self._on_association = on_association
+        self._lock = threading.Lock()
+        self._server = Server(
+            host,
+            port,
+            self,
+            max_associations=max_associations,
+            artim_timeout=artim_timeout,
+            idle_timeout=idle_timeout,
+        )
+        self.host, self.port = self._server.host, self._server.port
+
+    def __enter__(self) -> Receiver:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to accept associations."""
+        self._server.start()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Stop accepting; instances under way have ``grace`` seconds to end."""
+        self._server.stop(grace)
+
+    def last_activity(self) -> float:
+        """Give the monotonic time at which bytes last came from a peer that associated."""
+        return self._server.last_activity()
+
+    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        """Answer an association request (PS3.8 §7.1)."""
+        calling = request.calling_ae_title
+        if self._allow and not any(rule.matches(calling, host) for rule in self._allow):
+            # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
+            return AAssociateRJ(1, 1, 3)
+        return answer(
+            request,
+            self._choose,
+            maximum_length=MAXIMUM_LENGTH,
+            implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
+            implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
+        )
+
+    def _choose(self, abstract_syntax: str, proposed: Sequence[str]) -> str | ContextResult:
+        """Accept verification, and every class that is or may be a storage class."""
+        if abstract_syntax == uids.VERIFICATION:
+            for syntax in (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN):
+                if syntax in proposed:
+                    return syntax
+            return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        is_private = not abstract_syntax.startswith(_STANDARD_ROOT)
+        if (
+            is_private
+            or abstract_syntax.startswith(_STORAGE_ROOT)
+            or uids.is_storage(abstract_syntax)
+        ):
+            return choose_transfer_syntax(proposed)
+        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+    def _echo(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CEchoRQ)  # the table of services says so
+        association.send(received.context_id, CEchoRSP(request.message_id, SUCCESS))
+
+    def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CStoreRQ)  # the table of services says so
+        result = receive_instance(association, received.context_id, request, self._archive)
+        if not isinstance(association.record, Totals):
+            association.record = Totals()
+        association.record.add(result)
+        with self._lock:
+            self.totals.add(result)
+        answer_store(association, received.context_id, request, result)
+
+    def ended(self, association: ServedAssociation) -> None:
+        """Tell of an association that is over."""
+        if self._on_association is None:
+            return
+        totals = association.record if isinstance(association.record, Totals) else Totals()
+        self._on_association(
+            AssociationSummary(
+                host=association.host,
+                calling_ae_title=association.calling_ae_title,
+                called_ae_title=association.called_ae_title,
+                totals=replace(totals),
+                seconds=time.monotonic() - association.started,
+                error=association.failure,
+            )
+        )

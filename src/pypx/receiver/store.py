@@ -1,0 +1,160 @@
+"""One C-STORE: fragments, file, index, status (PS3.4 Annex B).
+
+In: a C-STORE-RQ whose data set is still on the wire. Out: what became of it, when
+the file is durable and indexed, or when it is known why not; then the response.
+The data set is always read to its end, so that the sender sees the status.
+"""
+
+from __future__ import annotations
+
+from pypx.archive import Archive, Incoming, Source, Stored
+from pypx.dicom.data_set import DataSet
+from pypx.dicom.header import HeaderScan
+from pypx.dicom.part10 import FileMeta
+from pypx.dicom.uids import is_valid_uid
+from pypx.dimse.messages import CStoreRQ, CStoreRSP
+from pypx.dimse.status import SUCCESS
+from pypx.errors import ArchiveError, DataSetError, PypxError
+from pypx.net.served import ServedAssociation
+from pypx.values import frozen, replace
+
+__all__ = ["StoreResult", "answer_store", "receive_instance"]
+
+_DOES_NOT_MATCH = 0xA900
+_STORED_BUT_DIFFERS = 0xB007
+_COMMENT_LENGTH = 64
+
+
+@frozen
+class StoreResult:
+    """What became of one C-STORE.
+
+    Attributes:
+        status: The status to answer (PS3.4 Table B.2-1).
+        stored: Where the instance is; None where it is not in the tree.
+        comment: Why, if the status is not success.
+    """
+
+    status: int
+    stored: Stored | None = None
+    comment: str = ""
+
+
+class _MismatchError(DataSetError):
+    """The data set is not the object that the command announced."""
+
+    dimse_status = _DOES_NOT_MATCH
+
+
+def receive_instance(
+    association: ServedAssociation, context_id: int, request: CStoreRQ, archive: Archive
+) -> StoreResult:
+    """Take one instance into the archive; :func:`answer_store` is the caller's to call.
+
+    Returns:
+        What became of it. A data set that cannot be placed is in quarantine.
+
+    Raises:
+        PypxError: The association ended before the data set did; nothing is kept of it.
+    """
+    if not request.has_data_set:
+        return _failure(DataSetError("The C-STORE came without a data set."))
+    transfer_syntax = association.contexts[context_id].transfer_syntax
+    source = Source(
+        calling_ae_title=association.calling_ae_title,
+        called_ae_title=association.called_ae_title,
+        host=association.host,
+    )
+    meta = FileMeta(
+        sop_class_uid=request.affected_sop_class_uid,
+        sop_instance_uid=request.affected_sop_instance_uid,
+        transfer_syntax_uid=transfer_syntax,
+        source_ae_title=association.calling_ae_title,
+    )
+    scan = HeaderScan(transfer_syntax, wanted=archive.header_tags)
+    try:
+        incoming = archive.begin(meta)
+    except (ArchiveError, DataSetError) as error:
+        for _ in association.data_set():
+            pass
+        return _failure(error)
+    with incoming:  # leaves nothing behind unless it is committed or put into quarantine
+        try:
+            _write(association, incoming, scan)
+            header = scan.finish()
+            meta = _identify(header, meta)
+            if meta == incoming.meta:
+                return StoreResult(SUCCESS, incoming.commit(header, source))
+            with incoming.restarted(meta) as corrected:
+                stored = corrected.commit(header, source)
+            comment = "Stored; the command named another class or instance."
+            return StoreResult(_STORED_BUT_DIFFERS, stored, comment)
+        except DataSetError as error:
+            return _quarantine(incoming, error, source)
+        except ArchiveError as error:
+            return _failure(error)
+
+
+def _failure(error: PypxError) -> StoreResult:
+    return StoreResult(error.dimse_status, comment=error.message)
+
+
+def _write(association: ServedAssociation, incoming: Incoming, scan: HeaderScan) -> None:
+    """Read the data set to its end; raise what the disk said only then."""
+    failure: ArchiveError | None = None
+    for piece in association.data_set():
+        if failure is None:
+            scan.feed(piece)
+            try:
+                incoming.write(piece)
+            except ArchiveError as error:
+                failure = error
+    if failure is not None:
+        raise failure
+
+
+def _identify(header: DataSet, announced: FileMeta) -> FileMeta:
+    """Give the file meta information that the data set deserves, or refuse it.
+
+    Another SOP class than announced, or an announced instance that is no UID at all, is no
+    reason to lose an object that knows its own: Orthanc 1.10.1 and DCMTK 3.6.7 misread UIDs
+    that a file has as VR UN, and announce both as "31". Two UIDs that could both be right
+    are two different instances, though.
+    """
+    sop_class_uid = header.get("SOPClassUID") or announced.sop_class_uid
+    sop_instance_uid = header.get("SOPInstanceUID") or ""
+    if sop_instance_uid != announced.sop_instance_uid and (
+        _is_registrable(announced.sop_instance_uid) or not is_valid_uid(sop_instance_uid)
+    ):
+        raise _MismatchError("The data set is another instance than the command says.")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not header.get(keyword):
+            raise DataSetError(f"The data set has no {keyword}.")
+    return replace(announced, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
+
+
+def _is_registrable(uid: str) -> bool:
+    """Whether a UID could stand for something: it has the form, and more than its root."""
+    return is_valid_uid(uid) and "." in uid
+
+
+def _quarantine(incoming: Incoming, error: DataSetError, source: Source) -> StoreResult:
+    try:
+        incoming.quarantine(error.message, source)
+    except ArchiveError as trouble:
+        return _failure(trouble)
+    return _failure(error)
+
+
+def answer_store(
+    association: ServedAssociation, context_id: int, request: CStoreRQ, result: StoreResult
+) -> None:
+    """Send the response that says what became of an instance."""
+    response = CStoreRSP(
+        request.message_id,
+        result.status,
+        request.affected_sop_class_uid,
+        request.affected_sop_instance_uid,
+        error_comment=result.comment[:_COMMENT_LENGTH] or None,
+    )
+    association.send(context_id, response)
