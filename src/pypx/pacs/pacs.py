@@ -1,0 +1,152 @@
+"""The embedded PACS: its port, what it accepts, which function serves which request.
+
+In: an archive and the destinations that it may send to. Out: a running service
+class provider. It stores what is sent to it as the receiver does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pypx.address import Address, check_ae_title
+from pypx.archive import Archive
+from pypx.dicom import uids
+from pypx.dimse.assembler import MessageReceived
+from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
+from pypx.dimse.status import SUCCESS
+from pypx.net.served import ServedAssociation, Service
+from pypx.net.server import Server
+from pypx.pacs.find import serve_find
+from pypx.pacs.retrieve import serve_get, serve_move
+from pypx.receiver.receiver import MAXIMUM_LENGTH, choose_transfer_syntax
+from pypx.receiver.store import answer_store, receive_instance
+from pypx.ul.negotiation import answer
+from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
+
+__all__ = ["Pacs"]
+
+_UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
+_SERVICES = frozenset(
+    {
+        uids.VERIFICATION,
+        uids.PATIENT_ROOT_FIND,
+        uids.PATIENT_ROOT_MOVE,
+        uids.PATIENT_ROOT_GET,
+        uids.STUDY_ROOT_FIND,
+        uids.STUDY_ROOT_MOVE,
+        uids.STUDY_ROOT_GET,
+    }
+)
+
+
+class Pacs:
+    """A PACS in this process; a context manager that starts and stops.
+
+    Args:
+        archive: What it serves; the caller closes it.
+        ae_title: What it is called.
+        host: The address to bind.
+        port: 0 takes a free one.
+        destinations: Where C-MOVE may send, by AE title.
+
+    Attributes:
+        address: Where it listens.
+        destinations: As given; may be changed while it runs.
+
+    Raises:
+        ConfigError: The address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        ae_title: str = "DEMO",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        destinations: Mapping[str, Address] | None = None,
+    ) -> None:
+        self.destinations = dict(destinations or {})
+        self.services: Mapping[type[Message], Service] = {
+            CEchoRQ: self._echo,
+            CStoreRQ: self._store,
+            CFindRQ: self._find,
+            CMoveRQ: self._move,
+            CGetRQ: self._get,
+        }
+        self._archive = archive
+        self._ae_title = check_ae_title(ae_title)
+        self._server = Server(host, port, self)
+        self.address = Address(self._ae_title, self._server.host, self._server.port)
+
+    def __enter__(self) -> Pacs:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to accept associations."""
+        self._server.start()
+
+    def stop(self, grace: float = 1.0) -> None:
+        """Stop; messages under way have ``grace`` seconds to end."""
+        self._server.stop(grace)
+
+    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        """Accept every association, and each context for which there is a service."""
+        return answer(
+            request,
+            self._choose,
+            maximum_length=MAXIMUM_LENGTH,
+            implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
+            implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
+            roles=lambda _: (True, True),  # C-GET: we send on the requestor's own association
+        )
+
+    def _choose(self, abstract_syntax: str, proposed: Sequence[str]) -> str | ContextResult:
+        if abstract_syntax in _SERVICES:
+            for syntax in _UNCOMPRESSED:
+                if syntax in proposed:
+                    return syntax
+            return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        if uids.is_storage(abstract_syntax):
+            return choose_transfer_syntax(proposed)
+        return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+    def ended(self, association: ServedAssociation) -> None:
+        """Hear that an association is over; nobody asks for it here."""
+
+    def _echo(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CEchoRQ)  # the table of services says so
+        association.send(received.context_id, CEchoRSP(request.message_id, SUCCESS))
+
+    def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CStoreRQ)  # the table of services says so
+        result = receive_instance(association, received.context_id, request, self._archive)
+        answer_store(association, received.context_id, request, result)
+
+    def _find(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CFindRQ)  # the table of services says so
+        serve_find(association, received.context_id, request, self._archive, self._ae_title)
+
+    def _move(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CMoveRQ)  # the table of services says so
+        serve_move(
+            association,
+            received.context_id,
+            request,
+            self._archive,
+            self.destinations,
+            self._ae_title,
+        )
+
+    def _get(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = received.message
+        assert isinstance(request, CGetRQ)  # the table of services says so
+        serve_get(association, received.context_id, request, self._archive)
