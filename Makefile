@@ -42,8 +42,11 @@ $(VENV)/.stamp-venv:
 	$(PIP) install --upgrade pip
 	@touch $@
 
+# Compiled at once, as pip compiles what is not editable: where PYTHONDONTWRITEBYTECODE
+# is set, every command would otherwise compile all of it again.
 $(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
 	$(PIP) install --editable .
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-install

@@ -103,7 +103,7 @@ class TestTempFile:
         temp.close()
         assert names(folder) == []
 
-    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277])
     def test_the_mode_does_not_depend_on_the_umask(
         self, way: Publication, umask: int, folder: int, tree: int, tmp_path: Path
     ) -> None:

@@ -102,7 +102,7 @@ class TestNew:
         assert content(stored.path) == data
 
     def test_the_modes(self, archive: Archive, root: Path) -> None:
-        for number, umask in ((1, 0o000), (2, 0o777)):
+        for number, umask in ((1, 0o000), (2, 0o077)):
             before = os.umask(umask)
             try:
                 path = store(archive, number, StudyInstanceUID=f"1.{umask + 1}").path
@@ -180,6 +180,28 @@ class TestRefused:
             with pytest.raises(DataSetError, match="another SOP Instance UID"):
                 incoming.commit(header_of(archive, data))
         assert files_of(root) == [] and rows_of(archive) == []
+
+    def test_it_can_go_to_quarantine_then(self, archive: Archive, root: Path) -> None:
+        data = data_set(2)
+        with begin(archive, 1) as incoming:
+            incoming.write(data)
+            with pytest.raises(DataSetError):
+                incoming.commit(header_of(archive, data))
+            assert content(incoming.quarantine("Another UID.")) == data
+
+    def test_or_begin_again_with_the_uid_it_has(
+        self, way: str, archive: Archive, root: Path
+    ) -> None:
+        data = data_set(2)
+        with begin(archive, 1) as incoming:
+            incoming.write(data)
+            meta = begin(archive, 2)
+            meta.abort()
+            with incoming.restarted(meta.meta) as other:
+                assert other.size == len(data) and other.checksum == incoming.checksum
+                stored = other.commit(header_of(archive, data))
+        assert stored.sop_instance_uid == "1.2.3.4.2" and content(stored.path) == data
+        assert names(root / ".pypx/incoming") == [] and archive.check(checksums=True).ok
 
     def test_nothing_was_written(self, archive: Archive, root: Path) -> None:
         with begin(archive) as incoming, pytest.raises(DataSetError, match="empty"):

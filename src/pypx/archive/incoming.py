@@ -31,7 +31,7 @@ class Incoming:
     """A file that is being received. One thread uses it.
 
     It ends with ``commit``, ``quarantine`` or ``abort``; as a context manager it aborts what was
-    not ended. After an error of ``write`` or ``commit`` nothing of it is left.
+    not ended. After an ArchiveError of ``write`` or ``commit`` nothing of it is left.
 
     Attributes:
         meta: The meta information that the file has.
@@ -130,17 +130,18 @@ class Incoming:
             source: Who sent it.
 
         Raises:
-            DataSetError: There is no data set, or it names another SOP Instance UID.
+            DataSetError: There is no data set, or it names another SOP Instance UID; the object
+                can go to quarantine still.
             ArchiveFullError: No room; what is stored under the same UID is untouched.
             ArchiveError: As the system says; what is stored under the same UID is untouched.
         """
         temp = self._open()
+        if not self.size:
+            raise DataSetError("The object is empty.")
+        uid = clean_uid(header.get("SOPInstanceUID") or "")
+        if uid and uid != self.meta.sop_instance_uid:
+            raise DataSetError("The data set has another SOP Instance UID than was announced.")
         try:
-            if not self.size:
-                raise DataSetError("The object is empty.")
-            uid = clean_uid(header.get("SOPInstanceUID") or "")
-            if uid and uid != self.meta.sop_instance_uid:
-                raise DataSetError("The data set has another SOP Instance UID than was announced.")
             shown = values_of(header, self.meta, self._storage.layout.keywords)
             entry = self._entry(shown, source)
             return self._storage.store(temp, entry, shown, source)

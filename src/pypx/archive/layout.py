@@ -54,17 +54,8 @@ LAYOUTS = {
     "/{SeriesNumber}-{SeriesDescription}-{SeriesInstanceUID:hash8}"
     "/{InstanceNumber}-{SOPInstanceUID}.dcm",
     "uid": "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm",
-    "pypx-1": "{PatientID}-{PatientName}"
-    "/{StudyDescription}-{StudyDate}-{StudyInstanceUID}"
-    "/{SeriesDescription}-{SeriesDate}-{SeriesInstanceUID}"
-    "/{InstanceNumber:05d}-{SOPInstanceUID}.dcm",
-    "pypx-3": "{PatientID}-{PatientName}-{PatientBirthDate}"
-    "/{StudyDescription}-{AccessionNumber}-{StudyDate}"
-    "/{SeriesDescription}-{SeriesInstanceUID:hash7}"
-    "/{InstanceNumber:04d}-{SOPInstanceUID}.dcm",
 }
-"""Layouts by name. ``pypx-1`` and ``pypx-3`` have the shape of the trees of those generations;
-the study folder of ``pypx-3`` may hold several studies, its series folders never share."""
+"""Layouts by name."""
 
 _LONGEST_PART = 119  # 120 bytes, less the underscore that a device name gets
 _MOST_PARTS = 10
