@@ -200,7 +200,8 @@ class Move(Iterator[Progress]):
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         meaning = status_codes.sentence(result.status, "C-MOVE")
-        said = f" ({result.comment})" if result.comment else ""
+        comment = result.comment.rstrip(". ")
+        said = f" ({comment})" if comment else ""
         hint = status_codes.hint(result.status)
         if result.status >> 12 == 0xC:
             # Orthanc and PixelMed answer so for an unknown destination and for no match.

@@ -260,7 +260,7 @@ class Matches(Iterator[DataSet]):
             ) from error
 
     def _failure(self, response: CFindRSP) -> StatusError:
-        comment = response.error_comment or ""
+        comment = (response.error_comment or "").rstrip(". ")
         meaning = status_codes.sentence(response.status, "C-FIND")
         so_far = f" after {self.count} matches" if self.count else ""
         return StatusError(

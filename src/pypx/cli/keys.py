@@ -1,0 +1,224 @@
+"""Query keys as users write them: ``-k KEY=VALUE`` and ``--PatientID VALUE``.
+
+In: arguments. Out: keyword to value, checked against the dictionary. Values are passed on
+as they are; only a full ISO date, which no PACS takes, becomes a DICOM one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from pypx.cli.command import PxCommand
+from pypx.dicom.dictionary import keyword_of, parse_tag, tag_of, tag_text, vr_of
+from pypx.errors import ConfigError
+
+__all__ = ["KeyCommand", "key_option", "level_of", "parse_keys"]
+
+_ISO_DATE = re.compile(r"(\d{4})([-/])(\d{2})\2(\d{2})")
+_DATE_RANGE = re.compile(r"(\d{8})?(?:\.\.|-)(\d{8})?")
+
+_PATIENT_KEYS = frozenset(
+    {
+        "PatientName",
+        "PatientID",
+        "IssuerOfPatientID",
+        "PatientBirthDate",
+        "PatientBirthTime",
+        "PatientSex",
+        "OtherPatientIDs",
+        "OtherPatientNames",
+        "EthnicGroup",
+        "PatientComments",
+        "PatientSpeciesDescription",
+        "NumberOfPatientRelatedStudies",
+        "NumberOfPatientRelatedSeries",
+        "NumberOfPatientRelatedInstances",
+    }
+)
+_SERIES_KEYS = frozenset(
+    {
+        "Modality",
+        "SeriesNumber",
+        "SeriesInstanceUID",
+        "SeriesDescription",
+        "SeriesDate",
+        "SeriesTime",
+        "SeriesType",
+        "ProtocolName",
+        "BodyPartExamined",
+        "Laterality",
+        "PatientPosition",
+        "FrameOfReferenceUID",
+        "Manufacturer",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "StationName",
+        "InstitutionalDepartmentName",
+        "PerformedStationAETitle",
+        "PerformedStationName",
+        "PerformedProcedureStepID",
+        "PerformedProcedureStepStartDate",
+        "PerformedProcedureStepStartTime",
+        "PerformedProcedureStepDescription",
+        "PerformingPhysicianName",
+        "OperatorsName",
+        "AcquisitionProtocolName",
+        "AcquisitionProtocolDescription",
+        "ScanningSequence",
+        "SequenceName",
+        "NumberOfSeriesRelatedInstances",
+    }
+)
+_IMAGE_KEYS = frozenset(
+    {
+        "SOPInstanceUID",
+        "SOPClassUID",
+        "InstanceNumber",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "ContentDate",
+        "ContentTime",
+        "AcquisitionDate",
+        "AcquisitionTime",
+        "AcquisitionDateTime",
+        "AcquisitionNumber",
+        "ImageType",
+        "TransferSyntaxUID",
+        "AvailableTransferSyntaxUID",
+    }
+)
+
+
+def level_of(keyword: str) -> str:
+    """Say at which level an attribute belongs (PS3.4 §C.6); what no table has is of the study."""
+    if keyword in _PATIENT_KEYS:
+        return "patient"
+    if keyword in _SERIES_KEYS:
+        return "series"
+    return "image" if keyword in _IMAGE_KEYS else "study"
+
+
+def parse_keys(texts: Iterable[str]) -> dict[str, str]:
+    """Read keys.
+
+    Args:
+        texts: ``KEY`` or ``KEY=VALUE``, where KEY is a keyword or ``gggg,eeee``.
+
+    Returns:
+        Keyword (or ``gggg,eeee`` where there is none) to value, which is empty where none
+        was given. Several UIDs for one key become a list of UIDs.
+
+    Raises:
+        ConfigError: A key is unknown, or has two values that cannot be a list.
+    """
+    keys: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        tag = parse_tag(name)
+        keyword = keyword_of(tag)
+        if keyword is None or tag_of(keyword) != tag:
+            keyword = tag_text(tag)[1:-1]
+        vr = vr_of(tag)
+        if vr == "SQ":
+            raise ConfigError(
+                f"{keyword} is a sequence, which cannot be a key here.",
+                hint="Give an attribute that has a value.",
+            )
+        if keyword == "QueryRetrieveLevel":
+            raise ConfigError("The query/retrieve level is not given with -k.", hint="--level")
+        if vr == "DA":
+            value = _date(value)
+        if keys.get(keyword) and value and keys[keyword] != value:
+            if vr != "UI":
+                raise ConfigError(
+                    f"{keyword} has two values, {keys[keyword]!r} and {value!r}.",
+                    hint="A key matches one value; use the wildcards * and ?, or ask twice.",
+                )
+            value = f"{keys[keyword]}\\{value}"
+        keys[keyword] = value or keys.get(keyword, "")
+    return keys
+
+
+def _date(value: str) -> str:
+    """Write full ISO dates, and ranges of them, as DICOM does (PS3.5 §6.2, VR DA)."""
+    text = _ISO_DATE.sub(r"\1\3\4", value)
+    if text == value and ".." not in value:
+        return value
+    both = _DATE_RANGE.fullmatch(text)
+    if both is not None:
+        return f"{both[1] or ''}-{both[2] or ''}"
+    return text
+
+
+def key_option(function: Any) -> Any:
+    """Give a command ``-k``; it gets ``keys`` as the texts."""
+    return click.option(
+        "-k",
+        "keys",
+        multiple=True,
+        metavar="KEY[=VALUE]",
+        help="A key to look for: a DICOM keyword or gggg,eeee. Without a value it is only "
+        "asked to be returned. --PatientID VALUE and so on work for every keyword.",
+    )(function)
+
+
+class KeyCommand(PxCommand):
+    """A command that takes every DICOM keyword as an option: ``--PatientID X`` is ``-k``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Turn the keyword options into ``-k`` before the others are read."""
+        return super().parse_args(ctx, self._rewritten(ctx, args))
+
+    def _rewritten(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = {
+            name: parameter
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option)
+            for name in parameter.opts
+        }
+        rewritten: list[str] = []
+        rest = iter(args)
+        for argument in rest:
+            name, equals, value = argument.partition("=")
+            if argument == "--":
+                return [*rewritten, argument, *rest]
+            if name in options or not argument.startswith("--"):
+                rewritten.append(argument)
+                if name in options and not equals and not options[name].is_flag:
+                    rewritten.extend(next(([one] for one in rest), []))
+                continue
+            _check_keyword(name, options)
+            if not equals:
+                value = _value_of(name, rest)
+            rewritten += ["-k", f"{name[2:]}={value}"]
+        return rewritten
+
+
+def _value_of(name: str, rest: Any) -> str:
+    value: str | None = next(rest, None)
+    if value is None or value.startswith("--"):
+        raise ConfigError(
+            f"{name} needs a value.",
+            hint=f"To have it returned whatever it is, write -k {name[2:]}.",
+        )
+    return value
+
+
+def _check_keyword(name: str, options: Mapping[str, object]) -> None:
+    """Refuse an option that is neither ours nor a keyword."""
+    try:
+        parse_tag(name[2:])
+    except ConfigError as error:
+        from difflib import get_close_matches  # only a wrong option needs it
+
+        near = get_close_matches(name, options, n=1)
+        hint = f"Did you mean {near[0]}?" if near else error.hint
+        for word in re.findall(r"\b[A-Z]\w*[A-Z]\w*", hint) if not near else ():
+            hint = hint.replace(word, f"--{word}")
+        raise ConfigError(f"There is no option {name}, and no DICOM keyword.", hint=hint) from None

@@ -1,0 +1,114 @@
+"""``px ls``: what the archive holds.
+
+In: keys. Out: patients, studies, series or images of the index.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import click
+
+from pypx.cli.keys import KeyCommand, key_option, parse_keys
+from pypx.cli.notes import counted
+from pypx.cli.options import Invocation, common_options
+from pypx.cli.output import Output
+from pypx.cli.rows import Row, rows_for
+from pypx.errors import ConfigError, IndexUnavailableError
+
+__all__ = ["command"]
+
+_LOCK_POLL = 0.1  # seconds
+
+
+@click.command("ls", cls=KeyCommand, short_help="List what the archive holds.")
+@key_option
+@click.option(
+    "--level",
+    type=click.Choice(["patient", "study", "series", "image"]),
+    help="What is listed.  [default: study]",
+)
+@click.option("--tree", is_flag=True, help="Studies with their series.")
+@common_options(jsonl=True, csv=True)
+def command(invocation: Invocation, *, keys: tuple[str, ...], level: str | None, tree: bool) -> int:
+    """List the archive; keys are those of px find.
+
+    \b
+    px ls
+    px ls --PatientID PID1 --tree
+    px ls -k StudyDate=2024-01-01..2024-06-30 --csv
+    px ls --level image -k SeriesInstanceUID=1.2.3 --jsonl
+    """
+    out = invocation.out
+    if tree and level not in (None, "study"):
+        raise ConfigError("--tree shows studies with their series: it has no other --level.")
+    if tree and out.form == "csv":
+        raise ConfigError("--csv has flat rows, and --tree has none.", hint="Take --json.")
+    level = level or "study"
+    wanted = parse_keys(keys)
+    extra = [key for key in wanted if key not in _columns(level)]
+
+    def show(out: Output, rows: list[Row]) -> None:
+        from pypx.cli.show import show_table, show_tree
+
+        if tree:
+            show_tree(out, rows)
+        elif rows:
+            show_table(out, rows, level, extra)
+
+    rows = rows_for(out, [*_columns(level), *extra], show)
+    number = series = 0
+    for row in _patiently(invocation, level, wanted, tree):
+        rows.add(row)
+        number += 1
+        series += len(row.get("series", ()))
+    rows.end(None)
+    out.flush()
+    summary = counted(number, level) + (f", {counted(series, 'series')}" if tree else "")
+    out.say(summary if number else "no match" if wanted else "the archive is empty")
+    return 0
+
+
+def _patiently(
+    invocation: Invocation, level: str, keys: dict[str, str], tree: bool
+) -> Iterator[Row]:
+    """Give the rows; an index that is locked is tried again for as long as --timeout says."""
+    deadline = time.monotonic() + (invocation.timeout or 0.0)
+    begun = False
+    while True:
+        try:
+            for row in _rows(invocation, level, keys, tree):
+                begun = True
+                yield row
+        except IndexUnavailableError:
+            if begun or time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOCK_POLL)
+        else:
+            return
+
+
+def _rows(invocation: Invocation, level: str, keys: dict[str, str], tree: bool) -> Iterator[Row]:
+    writable = os.access(invocation.config.archive, os.W_OK)
+    with invocation.open_archive(create=False, read_only=not writable) as archive:
+        for note in archive.notes:
+            invocation.out.say(note)
+        for found in archive.find(level, keys):
+            row: Row = dict(found)
+            if tree:
+                below = {**keys, "StudyInstanceUID": str(found["StudyInstanceUID"])}
+                row["series"] = [dict(one) for one in archive.find("series", below)]
+            yield row
+
+
+def _columns(level: str) -> list[str]:
+    """Give the columns of CSV: the attributes of the index down to the level, and the counts."""
+    from pypx.archive.attributes import ATTRIBUTES, COUNTS, Level
+
+    depth = Level(level).depth
+    own = [attribute.keyword for attribute in ATTRIBUTES if attribute.level.depth <= depth]
+    if level == "study":
+        own.append("ModalitiesInStudy")
+    return [*own, *COUNTS[Level(level)], "instances", "bytes", "path"]

@@ -1,0 +1,208 @@
+"""``px move``: have a PACS send images to a destination that it knows.
+
+In: a node, keys and a destination. Out: what the PACS says that it sent, compared with what
+arrived where we receive it ourselves.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from pypx.address import check_ae_title
+from pypx.cli.keys import KeyCommand, key_option, parse_keys
+from pypx.cli.notes import counted
+from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.plan import Wish, identifiers, read_wish
+from pypx.cli.progress import TransferProgress
+from pypx.cli.transfer import Transfer
+from pypx.dimse.status import Category
+from pypx.errors import ConfigError, PypxError
+
+if TYPE_CHECKING:
+    from pypx.client.client import Client
+    from pypx.client.move import Move
+    from pypx.receiver.receiver import Receiver
+
+__all__ = ["command"]
+
+_QUIET = 1.0  # seconds without bytes after which nothing more is expected
+_POLL = 0.02
+_LATEST = 60.0  # seconds, unless --timeout says otherwise
+
+
+@click.command("move", cls=KeyCommand, short_help="Have a PACS send images.")
+@click.argument("node", required=False)
+@key_option
+@click.option(
+    "--level",
+    type=click.Choice(["patient", "study", "series", "image"]),
+    help="What is moved.  [default: the lowest level that a key belongs to]",
+)
+@click.option(
+    "--model",
+    type=click.Choice(["patient", "study"]),
+    help="Information model.  [default: the node's, or study]",
+)
+@click.option("--to", metavar="AET", help="Destination, as the PACS knows it.  [default: us]")
+@click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port of our listener.  [default: as configured, or 10402]",
+)
+@common_options()
+@peer_options
+def command(
+    invocation: Invocation,
+    *,
+    peer: PeerFlags,
+    node: str | None,
+    keys: tuple[str, ...],
+    level: str | None,
+    model: str | None,
+    to: str | None,
+    host: str | None,
+    port: int | None,
+) -> int:
+    """Have NODE send what matches the keys (C-MOVE), to us or to another destination.
+
+    A PACS sends only to destinations that its administrator has entered: AE title, host and
+    port. When the destination is our own AE title, the listener that runs here receives
+    (px listen); when none runs, this command receives by itself, into the archive.
+
+    \b
+    px move hospital -k StudyInstanceUID=1.2.3
+    px move hospital -k AccessionNumber=A1001
+    px move hospital -k StudyInstanceUID=1.2.3 -k Modality=MR
+    px move hospital --PatientID PID1 --to WORKSTATION
+
+    Keys that are not unique are looked up first (C-FIND), and each study or series that
+    they name is moved by itself. One PatientID as the only key moves at the patient level.
+
+    The exit code is 1 if not all was sent, or less arrived here than the PACS says.
+    """
+    wanted = parse_keys(keys)
+    chosen = peer.node(invocation, node)
+    wish = read_wish(wanted, level, model, chosen.model)
+    aet = invocation.config.calling_ae_title(chosen)
+    transfer = Transfer(check_ae_title(aet if to is None else to))
+    if transfer.destination != aet and (host is not None or port is not None):
+        raise ConfigError(f"--host and --port are of our listener, and {to} is not us.")
+    with closing(invocation.client(chosen)) as client:
+        mover = _Mover(invocation, client, wish, transfer)
+        try:
+            units = identifiers(client, wish, invocation.out)
+            if transfer.destination == aet:
+                from pypx.cli.reception import receiving
+
+                with receiving(invocation, chosen, host, port, aet) as receiver:
+                    mover.run(units, receiver)
+            else:
+                mover.run(units, None)
+        except KeyboardInterrupt:
+            transfer.interrupt()
+        except ConfigError:
+            raise
+        except PypxError as error:
+            transfer.error = error
+    return transfer.tell(invocation.out)
+
+
+class _Mover:
+    """Asks for one unit after the other."""
+
+    def __init__(
+        self, invocation: Invocation, client: Client, wish: Wish, transfer: Transfer
+    ) -> None:
+        self._invocation = invocation
+        self._out = invocation.out
+        self._client = client
+        self._wish = wish
+        self._transfer = transfer
+        self._under_way: Move | None = None
+        self._succeeded = False
+
+    def run(self, units: list[dict[str, str]], receiver: Receiver | None) -> None:
+        """Move the units, and wait for what comes late."""
+        out, transfer = self._out, self._transfer
+        if len(units) > 1:
+            out.say(f"The keys name {counted(len(units), self._wish.level)}.")
+        if receiver is not None:
+            transfer.received = receiver.totals
+        started = time.monotonic()
+        interrupts = self._invocation.interrupts
+        interrupts.cancel = self._cancel
+        with TransferProgress(out, f"to {transfer.destination}") as bar:
+            try:
+                for number, unit in enumerate(units, 1):
+                    self._move(unit, receiver, bar)
+                    if interrupts.count and (number < len(units) or not self._succeeded):
+                        transfer.interrupt()
+                    if transfer.error is not None or interrupts.count:
+                        break
+            finally:
+                interrupts.cancel = None
+                transfer.seconds = time.monotonic() - started
+            if receiver is not None:
+                self._settle(receiver)
+
+    def _cancel(self) -> None:
+        """Do what the first Ctrl-C does; it may come between any two lines below."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+        elif self._client.peer is None:
+            raise KeyboardInterrupt  # still connecting: nothing has been asked for
+
+    def _move(self, unit: dict[str, str], receiver: Receiver | None, bar: TransferProgress) -> None:
+        transfer, wish = self._transfer, self._wish
+        move = self._client.move(
+            unit,
+            destination=transfer.destination,
+            level=wish.level,
+            model=wish.model,
+            last_activity=receiver.last_activity if receiver else None,
+        )
+        self._under_way = move
+        if self._invocation.interrupts.count:
+            move.cancel()  # it came after the request, when there was nothing to cancel yet
+        self._invocation.describe(self._client)
+        error = None
+        try:
+            for progress in move:
+                bar.show(
+                    progress.remaining,
+                    transfer.completed + (progress.completed or 0),
+                    transfer.failed + (progress.failed or 0),
+                    transfer.warning + (progress.warning or 0),
+                )
+        except PypxError as raised:
+            error = raised
+        self._under_way = None
+        result = move.result
+        self._succeeded = result is not None and result.category is Category.SUCCESS
+        transfer.add(move.progress, result, error)
+        if result is not None:
+            done = result.progress.completed
+            self._out.detail(
+                f"C-MOVE of {', '.join(unit.values())} ended with status "
+                f"{result.status:04X}H after {result.seconds:.2f} s, "
+                f"{'an unknown number' if done is None else done} completed"
+            )
+
+    def _settle(self, receiver: Receiver) -> None:
+        """Wait for instances that come after the last word of the PACS, as some do."""
+        transfer, totals = self._transfer, receiver.totals
+        ended = time.monotonic()
+        latest = ended + (self._invocation.timeout or _LATEST)
+        while (now := time.monotonic()) < latest:
+            arrived = totals.instances + totals.failures
+            if transfer.sent and arrived >= transfer.sent:
+                return
+            if now - max(receiver.last_activity(), ended) >= _QUIET:
+                return
+            time.sleep(_POLL)

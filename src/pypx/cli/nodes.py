@@ -1,0 +1,167 @@
+"""``px nodes``: the PACS in the configuration.
+
+In: names and addresses. Out: what is configured, or a changed file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pypx.address import Address, check_ae_title
+from pypx.cli.command import PxCommand, help_option
+from pypx.cli.options import Invocation, common_options
+from pypx.cli.output import Output, visible
+from pypx.cli.rows import Row, rows_for
+from pypx.cli.table import Column, draw
+from pypx.config import EDIT_TIMEOUT, Node, add_node, config_path, remove_node
+
+__all__ = ["command"]
+
+_TITLES = {
+    "name": "Name",
+    "address": "Address",
+    "aet": "Our AE title",
+    "model": "Model",
+    "associations": "Associations",
+}
+
+
+class _NodesGroup(click.Group):
+    """``px nodes`` alone is ``px nodes list``."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option:
+        """Give ``--help``."""
+        return help_option()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``list`` where no command is given."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("nodes", cls=_NodesGroup, short_help="Name the PACS that you use.")
+def command() -> None:
+    """Show and change the PACS that have a name in the configuration.
+
+    \b
+    px nodes add hospital ORTHANC@10.1.2.3:4242 --aet RESEARCH
+    px nodes list
+    px nodes show hospital
+    px nodes remove hospital
+    """
+
+
+@command.command("list", cls=PxCommand)
+@common_options(jsonl=True, csv=True, archive=False, timeout=False)
+def list_nodes(invocation: Invocation) -> int:
+    """List the configured nodes."""
+    nodes = list(invocation.config.nodes.values())
+    columns = list(_TITLES)
+
+    def show(out: Output, shown: list[Row]) -> None:
+        if shown:
+            table = [
+                Column(_TITLES[key], [visible(str(row[key] or "")) for row in shown])
+                for key in columns
+            ]
+            out.write(draw(table, colour=out.colour)[0] + "\n")
+
+    rows = rows_for(invocation.out, columns, show)
+    for node in nodes:
+        rows.add(_document(node))
+    rows.end(None)
+    if not nodes:
+        invocation.out.say(f"There are no nodes in {invocation.config.path}.")
+        invocation.out.say("px nodes add NAME AET@host:port")
+    return 0
+
+
+@command.command("show", cls=PxCommand)
+@click.argument("name")
+@common_options(archive=False, timeout=False)
+def show_node(invocation: Invocation, *, name: str) -> int:
+    """Show one node."""
+    node = invocation.config.node(name)
+    document = _document(node)
+    if invocation.out.form == "json":
+        invocation.out.document(document)
+        return 0
+    document["aet"] = invocation.config.calling_ae_title(node)
+    lines = [f"{key:13} {value}" for key, value in document.items()]
+    invocation.out.write("".join(f"{visible(line)}\n" for line in lines))
+    return 0
+
+
+@command.command("add", cls=PxCommand)
+@click.argument("name")
+@click.argument("address")
+@click.option("--aet", "own_aet", metavar="AET", help="Our AE title for this node.")
+@click.option(
+    "--model",
+    type=click.Choice(["study", "patient"]),
+    default="study",
+    show_default=True,
+    help="Its query/retrieve model.",
+)
+@click.option(
+    "--associations",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="At most so many at once.",
+)
+@common_options(archive=False)
+def add(
+    invocation: Invocation,
+    *,
+    name: str,
+    address: str,
+    own_aet: str | None,
+    model: str,
+    associations: int,
+) -> int:
+    """Give the PACS at ADDRESS (AET@host:port) a NAME.
+
+    The file is made if there is none.
+    """
+    aet = None if own_aet is None else check_ae_title(own_aet)
+    node = Node(name, Address.parse(address), aet, model, associations)
+    path = config_path(invocation.config_file)
+    lost = add_node(path, node, timeout=invocation.timeout or EDIT_TIMEOUT)
+    _tell(invocation, _document(node), f"{name} is {node.address}, in {path}.", path, lost)
+    return 0
+
+
+@command.command("remove", cls=PxCommand)
+@click.argument("name")
+@common_options(archive=False)
+def remove(invocation: Invocation, *, name: str) -> int:
+    """Take a node out of the configuration."""
+    path = config_path(invocation.config_file)
+    lost = remove_node(path, name, timeout=invocation.timeout or EDIT_TIMEOUT)
+    _tell(invocation, {"removed": name}, f"{name} is no longer in {path}.", path, lost)
+    return 0
+
+
+def _tell(
+    invocation: Invocation, document: dict[str, Any], sentence: str, path: str, lost: bool
+) -> None:
+    if invocation.out.form == "json":
+        invocation.out.document(document)
+    else:
+        invocation.out.say(sentence)
+    if lost:
+        invocation.out.warn(f"The comments of {path} were lost; the file as it was is {path}.bak.")
+
+
+def _document(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "address": str(node.address),
+        "aet": node.aet,
+        "model": node.model,
+        "associations": node.associations,
+    }

@@ -1,0 +1,365 @@
+"""The only place that prints: results to stdout or a file, everything else to stderr.
+
+In: rows, documents, sentences and errors. Out: bytes. Text that came over the network
+is made harmless here before a terminal sees it. What is said is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC
+
+from pypx.errors import ConfigError, PypxError, StatusError
+
+TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
+if TYPE_CHECKING:
+    import re
+    from typing import Any, BinaryIO
+
+__all__ = [
+    "Output",
+    "OutputError",
+    "cell",
+    "error_object",
+    "json_text",
+    "may_colour",
+    "visible",
+]
+
+_RED, _YELLOW, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
+_SHOW_CURSOR = "\x1b[?25h"
+_USUAL_WIDTH = 80
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class OutputError(PypxError):
+    """The results could not be written to stdout or the file."""
+
+    kind = "output"
+
+
+# Characters that move a cursor, reorder text, or are not seen.
+_HARMFUL = (
+    "\x00-\x1f\x7f-\x9f"  # controls
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks
+    "\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # separators and the unseen
+    "\ud800-\udfff"  # halves of a character, which no encoding has
+)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _escaped_json(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def visible(text: str) -> str:
+    """Give the text with control characters and bidirectional marks as visible escapes.
+
+    A peer can put an escape sequence into a patient name; a terminal would obey it.
+    """
+    if text.isprintable():
+        return text
+    import re  # not needed for most texts
+
+    return re.sub(f"[{_HARMFUL}]", _escaped, text)
+
+
+def cell(value: object) -> str:
+    """Give a value as one CSV cell that no spreadsheet takes for a formula."""
+    text = visible(_flat(value))
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _flat(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return "\\".join(map(_flat, value))
+    return str(value)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Give a value as JSON: readable letters of every script, but nothing that harms."""
+    import json  # not needed for tables
+    import re
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    # JSON escapes the first 32 by itself; a line break here is one of the document.
+    return re.sub(f"(?!\n)[{_HARMFUL}]", _escaped_json, text)
+
+
+def error_object(error: PypxError) -> dict[str, Any]:
+    """Give an error as programs read it."""
+    found: dict[str, Any] = {
+        "kind": error.kind,
+        "message": error.message,
+        "hint": error.hint,
+    }
+    if isinstance(error, StatusError):
+        found["status"] = f"{error.status:04X}"
+    return found
+
+
+class Output:
+    """Where a command's words go, and in which form.
+
+    Attributes:
+        form: ``text``, ``json``, ``jsonl`` or ``csv``.
+        quiet: Only errors go to stderr.
+        verbose: Details go to stderr too.
+        log_json: Lines on stderr are JSON objects.
+    """
+
+    def __init__(self) -> None:
+        self.form = "text"
+        self.quiet = False
+        self.verbose = False
+        self.log_json = False
+        self._file = ""
+        self._part = ""
+        self._stream: BinaryIO | None = None
+
+    # Results ------------------------------------------------------------------------------
+
+    def open_file(self, path: str) -> None:
+        """Send results to a file, which gets its name when :meth:`close` is called.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        folder, name = os.path.split(os.path.realpath(path))
+        part = os.path.join(folder, f".{name}.{os.getpid()}.part")  # noqa: PTH118
+        try:
+            if os.path.isdir(path):  # noqa: PTH112 - pathlib costs 4 ms
+                raise IsADirectoryError(21, "it is a folder")
+            self._stream = open(part, "wb")  # noqa: PTH123, SIM115
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror or error}.",
+                hint="Give -o a file in a folder where you may write.",
+            ) from None
+        self._file, self._part = path, part
+
+    @property
+    def terminal_width(self) -> int | None:
+        """The width of the terminal that results go to; None if they go elsewhere."""
+        if self._file or not _is_terminal(sys.stdout):
+            return None
+        try:
+            return int(os.environ["COLUMNS"])
+        except (KeyError, ValueError):
+            pass
+        try:
+            return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_WIDTH
+        except (OSError, ValueError):
+            return _USUAL_WIDTH
+
+    @property
+    def colour(self) -> bool:
+        """Whether results may have colours."""
+        return not self._file and may_colour(sys.stdout)
+
+    @property
+    def to_file(self) -> bool:
+        """Whether results go to a file."""
+        return self._stream is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether a bar may move on stderr."""
+        return not (self.quiet or self.log_json) and _is_terminal(sys.stderr)
+
+    def write(self, text: str) -> None:
+        """Write a piece of the results.
+
+        Raises:
+            BrokenPipeError: The reader has gone.
+            OutputError: There is no room, or another failure.
+        """
+        stream = self._stream or self._stdout()
+        if stream is None:
+            return
+        # Tables go out as the terminal wants them; JSON and CSV are UTF-8 (RFC 8259).
+        encoding = "utf-8"
+        if self.form == "text" and not self._file:
+            encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        try:
+            stream.write(text.encode(encoding, "backslashreplace"))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def line(self, text: str) -> None:
+        """Write a line of the results, and let the reader have it now."""
+        self.write(f"{text}\n")
+        self.flush()
+
+    def document(self, value: object) -> None:
+        """Write the JSON document that is the whole result."""
+        self.write(json_text(value, indent=2) + "\n")
+
+    def flush(self) -> None:
+        """Let the reader have what was written.
+
+        Raises:
+            BrokenPipeError, OutputError: As :meth:`write`.
+        """
+        stream = self._stream or self._stdout()
+        if stream is None:
+            return
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def close(self) -> None:
+        """End the results: flush them, and give the file its name.
+
+        Raises:
+            BrokenPipeError, OutputError: As :meth:`write`.
+        """
+        self.flush()
+        if self._stream is None:
+            return
+        try:
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            os.replace(self._part, os.path.realpath(self._file))  # noqa: PTH105
+        except OSError as error:
+            raise self._failure(error) from None
+        self._stream = None
+
+    def discard(self) -> str:
+        """Leave the file of -o as it was; results go to stdout from now on. Gives its name."""
+        if self._stream is None:
+            return ""
+        with suppress(OSError):
+            self._stream.close()
+        with suppress(OSError):
+            os.unlink(self._part)  # noqa: PTH108
+        self._stream = None
+        file, self._file = self._file, ""
+        return file
+
+    def abandon_stdout(self) -> None:
+        """Stop using stdout, which is broken; the interpreter would complain at its end."""
+        with suppress(OSError, ValueError, AttributeError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
+
+    def _stdout(self) -> BinaryIO | None:
+        stdout: Any = sys.stdout
+        return getattr(stdout, "buffer", None)  # None when it was closed: px … >&-
+
+    def _failure(self, error: OSError) -> OutputError:
+        where = self._file or "the standard output"
+        return OutputError(f"Cannot write to {where}: {error.strerror or error}.")
+
+    # Words --------------------------------------------------------------------------------
+
+    def say(self, sentence: str) -> None:
+        """Tell the user something, on stderr."""
+        if not self.quiet:
+            self._tell("info", sentence)
+
+    def detail(self, sentence: str) -> None:
+        """Tell something that only ``-v`` asks for."""
+        if self.verbose:
+            self._tell("debug", sentence)
+
+    def warn(self, sentence: str, hint: str = "") -> None:
+        """Warn of something that does not stop the command."""
+        if not self.quiet:
+            self._tell("warning", sentence, hint=hint)
+
+    def error(self, error: PypxError) -> None:
+        """Say what went wrong, and what to try."""
+        self._tell("error", error.message, hint=error.hint, kind=error.kind)
+
+    def failure(self, error: PypxError) -> None:
+        """End the command with an error: on stderr, and on stdout where a program reads."""
+        self.error(error)
+        if self.form == "json":
+            self.document({"error": error_object(error)})
+        elif self.form == "jsonl":
+            self.write(json_text({"error": error_object(error)}) + "\n")
+
+    def _tell(self, level: str, message: str, *, hint: str = "", kind: str = "") -> None:
+        if self.log_json:
+            self._stderr(json_text(_log_entry(level, message, hint, kind)))
+            return
+        text = visible(message)
+        match level:
+            case "error":
+                text = f"{_paint(_RED, 'error:')} {text}"
+            case "warning":
+                text = f"{_paint(_YELLOW, 'warning:')} {text}"
+            case "debug":
+                text = _paint(_DIM, text)
+        self._stderr(text)
+        if hint:
+            self._stderr(f"{_paint(_DIM, 'hint:')} {visible(hint)}")
+
+    def raw(self, text: str) -> None:
+        """Write text to stderr as it is: a bar that moves, a traceback that was asked for."""
+        self._stderr(text, end="")
+
+    def _stderr(self, text: str, end: str = "\n") -> None:
+        stream = sys.stderr
+        if stream is None:  # px … 2>&-
+            return
+        # One write a line, since lines of several threads and processes meet here.
+        data = f"{text}{end}"
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        # RuntimeError: a signal handler speaks while the main thread does.
+        with suppress(OSError, ValueError, RuntimeError):
+            stream.write(data.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+
+    def restore_terminal(self) -> None:
+        """Show the cursor again, which a bar may have hidden."""
+        if self.live:
+            self.raw(_SHOW_CURSOR)
+
+
+def _paint(colour: str, text: str) -> str:
+    return f"{colour}{text}{_PLAIN}" if may_colour(sys.stderr) else text
+
+
+def _log_entry(level: str, message: str, hint: str, kind: str) -> Mapping[str, str]:
+    from datetime import datetime
+
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "message": message,
+    }
+    extra = {"kind": kind, "hint": hint}
+    return {**entry, **{key: value for key, value in extra.items() if value}}
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # closed
+        return False
+
+
+def may_colour(stream: Any) -> bool:
+    """Whether colours may go there: a terminal that has them, and no ``NO_COLOR``."""
+    return (
+        _is_terminal(stream)
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "") != "dumb"
+    )

@@ -1,0 +1,80 @@
+"""How far a transfer is: a bar on a terminal, a line now and then elsewhere.
+
+In: numbers. Out: what moves on stderr. On a terminal rich draws it; it is loaded only then.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pypx.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["TransferProgress"]
+
+_LINE_EVERY = 5.0  # seconds
+
+
+class TransferProgress:
+    """The sub-operations of one or more C-MOVEs; a context manager.
+
+    Args:
+        out: Where it goes.
+        what: What is done, in a word or two.
+    """
+
+    def __init__(self, out: Output, what: str) -> None:
+        self._out = out
+        self._what = what
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._next_line = time.monotonic() + _LINE_EVERY
+
+    def __enter__(self) -> TransferProgress:
+        if self._out.live:
+            self._start_bar()
+        return self
+
+    def _start_bar(self) -> None:
+        import sys
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._what, total=None, numbers="asking")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, remaining: int | None, completed: int, failed: int, warning: int) -> None:
+        """Show the numbers; ``remaining`` is None where the PACS does not say it."""
+        done = completed + failed + warning
+        numbers = [f"{done} of {done + remaining}" if remaining is not None else f"{done} done"]
+        numbers += [f"{failed} failed"] if failed else []
+        numbers += [f"{warning} with a warning"] if warning else []
+        text = ", ".join(numbers)
+        if self._bar is not None and self._task is not None:
+            total = None if remaining is None else done + remaining
+            self._bar.update(self._task, completed=done, total=total, numbers=text)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY
+            self._out.say(f"{self._what}: {text}.")

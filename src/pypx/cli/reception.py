@@ -1,0 +1,172 @@
+"""Our listener: whose associations it takes, and whether it already runs.
+
+In: the configuration. Out: rules, and a receiver in this process where none listens yet.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pypx.address import Address
+from pypx.cli.options import Invocation
+from pypx.cli.output import Output
+from pypx.errors import AssociationRejectedError, ConfigError, ConnectError, PypxError, StatusError
+from pypx.receiver.allow import AllowRule, is_loopback
+
+if TYPE_CHECKING:
+    from pypx.config import Node
+    from pypx.receiver.receiver import Receiver
+
+__all__ = ["allow_rules", "log_to", "own_address", "receiving"]
+
+_PROBE_TIMEOUT = 2.0
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def allow_rules(
+    rules: Iterable[str], nodes: Iterable[Node], host: str, out: Output
+) -> list[AllowRule]:
+    """Give the rules of a listener: those that were written, and the configured nodes.
+
+    A node may associate from its address under any AE title: many PACS send under
+    another one than they are called by, and an address says more than a title.
+
+    Args:
+        rules: ``AET@NETWORK`` of the configuration and of ``--allow``.
+        nodes: The configured nodes.
+        host: The address to bind; on loopback without rules everybody here may associate.
+        out: For what cannot be looked up.
+
+    Raises:
+        ConfigError: A rule is none.
+    """
+    parsed = [AllowRule.parse(rule) for rule in rules]
+    if is_loopback(host) and not parsed:
+        return []
+    for node in nodes:
+        try:
+            found = socket.getaddrinfo(node.address.host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            out.warn(f"The host of {node.name}, {node.address.host}, has no address: not allowed.")
+            continue
+        addresses = sorted({str(where[0]) for *_, where in found})
+        parsed += [AllowRule.parse(f"*@{address.partition('%')[0]}") for address in addresses]
+    return parsed
+
+
+def own_address(invocation: Invocation, host: str | None, port: int | None, aet: str) -> Address:
+    """Say where our listener is, as seen from this machine."""
+    listen = invocation.config.listen
+    host = listen.host if host is None else host
+    return Address(aet, _EVERYWHERE.get(host, host), port or listen.port)
+
+
+def _is_listening(invocation: Invocation, own: Address) -> bool:
+    """Ask with C-ECHO whether a listener runs at our address.
+
+    Raises:
+        ConfigError: Something else has the port.
+    """
+    from pypx.client.client import Client
+    from pypx.net.connection import Timeouts
+
+    limits = Timeouts(_PROBE_TIMEOUT, _PROBE_TIMEOUT, _PROBE_TIMEOUT, _PROBE_TIMEOUT)
+    try:
+        with Client(own, calling_ae_title=own.ae_title, timeouts=limits) as client:
+            client.echo()
+    except ConnectError:
+        return False
+    except (AssociationRejectedError, StatusError) as error:
+        invocation.out.warn(f"The listener on {own.host}:{own.port} runs, but: {error.message}")
+    except PypxError as error:
+        raise ConfigError(
+            f"On {own.host}:{own.port} is no DICOM listener: {error.message}",
+            hint="Stop what runs there, or take another port with --port.",
+        ) from None
+    return True
+
+
+@contextmanager
+def receiving(
+    invocation: Invocation, node: Node, host: str | None, port: int | None, aet: str
+) -> Iterator[Receiver | None]:
+    """Have a listener at our address: the one that runs (None), or one in this process.
+
+    Raises:
+        ConfigError: The port cannot be had.
+        ArchiveError: The archive cannot be opened.
+    """
+    config = invocation.config
+    own = own_address(invocation, host, port, aet)
+    bound = config.listen.host if host is None else host
+    if is_loopback(bound) and not _is_here(node.address.host):
+        invocation.out.warn(
+            f"{node.address} is another machine and cannot reach our listener on {bound}.",
+            hint="Give the address of this machine with --host, or in [listen] of the "
+            "configuration.",
+        )
+    if _is_listening(invocation, own):
+        invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
+        yield None
+        return
+    from pypx.receiver.receiver import Receiver
+
+    log_to(invocation.out)
+    nodes = [*config.nodes.values(), node]
+    rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
+    with invocation.open_archive(create=True) as archive:
+        tell_notes(invocation.out, archive.notes)
+        with Receiver(archive, host=bound, port=own.port, ae_title=aet, allow=rules) as receiver:
+            invocation.out.say(
+                f"No listener on {own.host}:{own.port}: receiving here, into {config.archive}."
+            )
+            yield receiver
+
+
+def tell_notes(out: Output, notes: Sequence[str]) -> None:
+    """Say what the archive put in order when it was opened."""
+    for note in notes:
+        out.say(note)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a peer is on this machine; a name that has no address is someone else's error."""
+    if is_loopback(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return True
+    for family, *_, where in found:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.bind((where[0], 0))  # only an address of this machine can be bound
+            except OSError:
+                continue
+            return True
+    return False
+
+
+def log_to(out: Output) -> None:
+    """Bring what the packages below log into the form of our own lines."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message = record.getMessage()
+            text = f"{message[:1].upper()}{message[1:].rstrip('.')}."
+            if record.exc_info and record.exc_info[1] is not None:
+                cause = record.exc_info[1]
+                text = f"{text[:-1]}: {type(cause).__name__}: {cause}."
+            if record.levelno >= logging.WARNING:
+                out.warn(text)
+            else:
+                out.detail(text)
+
+    logger = logging.getLogger("pypx")
+    logger.handlers[:] = [Handler()]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if out.verbose else logging.WARNING)

@@ -1,0 +1,140 @@
+"""``px`` in this process and as a process of its own, against a PACS in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pypx.address import Address
+from pypx.archive import Archive
+from pypx.cli.run import run
+from pypx.pacs import Pacs
+from pypx.pacs.samples import write_samples
+from tests.peers.process import free_port
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> list[Any]:
+        """What ``--jsonl`` wrote."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Px = Callable[..., Ran]
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a user without settings, whose archive and configuration are in a new folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("NO_COLOR", "COLUMNS", "PYPX_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    return tmp_path
+
+
+@pytest.fixture
+def px() -> Iterator[Px]:
+    """Run px in this process; the command as on the command line."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def call(*arguments: object, program: str = "px", terminal: bool = False) -> Ran:
+        streams = [io.BytesIO(), io.BytesIO()]
+        kind = _Terminal if terminal else io.TextIOWrapper
+        old = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (kind(stream, "utf-8") for stream in streams)
+        try:
+            name = None if program == "px" else program.removeprefix("px-")
+            code = run(program, name, [str(argument) for argument in arguments])
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return Ran(code, *(stream.getvalue().decode() for stream in streams))
+        finally:
+            sys.stdout, sys.stderr = old
+            for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+                signal.signal(number, handler)
+
+    yield call
+
+
+def command_line(*arguments: object) -> list[str]:
+    """Give the command line of px as a process of its own."""
+    return [sys.executable, "-m", "pypx", *map(str, arguments)]
+
+
+@pytest.fixture
+def process(home: Path) -> Px:
+    """Run px as users do; keyword arguments are those of subprocess.run."""
+
+    def call(*arguments: object, **options: Any) -> Ran:
+        environment = {**os.environ, **options.pop("env", {})}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        done = subprocess.run(
+            command_line(*arguments), env=environment, timeout=30, check=False, **streams
+        )
+        return Ran(done.returncode, *((s or b"").decode() for s in (done.stdout, done.stderr)))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with Archive(tmp_path_factory.mktemp("samples"), durability="none") as archive:
+        write_samples(archive)
+        yield archive
+
+
+@pytest.fixture(scope="session")
+def running(samples: Archive) -> Iterator[Pacs]:
+    with Pacs(samples) as pacs:
+        yield pacs
+
+
+@pytest.fixture
+def pacs(running: Pacs) -> Pacs:
+    """Give a PACS with the samples, which knows nobody to send to."""
+    running.destinations.clear()
+    return running
+
+
+@pytest.fixture
+def port(pacs: Pacs) -> int:
+    """Give a free port, which the PACS knows as that of PYPX."""
+    free = free_port()
+    pacs.destinations["PYPX"] = Address("PYPX", "127.0.0.1", free)
+    return free
+
+
+def write_config(home: Path, text: str) -> Path:
+    """Write the user's configuration."""
+    path = home / "config" / "pypx" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,183 @@
+"""``px listen`` as a process: it says where it is, tells of each association, and stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pypx.address import Address
+from pypx.archive import Archive
+from pypx.client.client import Client
+from pypx.client.store import Instance
+from tests.cli.conftest import Px, command_line, write_config
+
+WAIT = 10.0
+
+
+class Listening:
+    """A running ``px listen``; its stdout and stderr are read as they come."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            command_line("listen", "--port", 0, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # what is read here is not missing later
+        )
+        assert self.process.stderr is not None
+        self.said: list[str] = []
+        found = None
+        while found is None:
+            self.said.append(self.process.stderr.readline().decode())
+            assert self.said[-1], "".join(self.said)
+            found = re.search(r"^Listening on ([\d.]+):(\d+) as (\S+), into ", self.said[-1])
+        self.address = Address(found[3], "127.0.0.1", int(found[2]))
+
+    def stop(self, number: signal.Signals) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = (data.decode() for data in self.process.communicate(timeout=WAIT))
+        return self.process.returncode, out, "".join(self.said) + err
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def listen(home: Path) -> Iterator[Any]:
+    started = []
+
+    def start(*arguments: object) -> Listening:
+        started.append(Listening(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+def send(address: Address, samples: Archive, number: int) -> None:
+    with Client(address, calling_ae_title="SENDER") as client:
+        located = list(samples.instances())[:number]
+        instances = [Instance.from_file(one.path) for one in located]
+        store = client.store(instances)
+        for instance in instances:
+            assert store.send(instance).status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_receives_and_stops_politely(
+    listen: Any, samples: Archive, home: Path, number: signal.Signals
+) -> None:
+    listener = listen("--durability", "none")
+    send(listener.address, samples, 3)
+    code, out, err = listener.stop(number)
+    assert code == 0
+    assert re.fullmatch(r"SENDER@127\.0\.0\.1  3 images, \d+ kB, [\d.]+ s\n", out)
+    assert "Only this machine reaches it" in err
+    assert "Stopped after 1 association: 3 images, " in err
+    assert len(list((home / "pypx").glob("[!.]*/**/*.dcm"))) == 3
+
+
+def test_json_lines_of_associations(listen: Any, samples: Archive) -> None:
+    listener = listen("--jsonl")
+    send(listener.address, samples, 2)
+    _, out, _ = listener.stop(signal.SIGTERM)
+    (row,) = map(json.loads, out.splitlines())
+    assert row["calling_ae_title"] == "SENDER"
+    assert row["host"] == "127.0.0.1"
+    assert (row["instances"], row["failures"], row["error"]) == (2, 0, None)
+
+
+def test_a_document_at_the_end(listen: Any, samples: Archive) -> None:
+    listener = listen("--json")
+    send(listener.address, samples, 1)
+    _, out, _ = listener.stop(signal.SIGTERM)
+    document = json.loads(out)
+    assert (document["associations"], document["instances"]) == (1, 1)
+
+
+def test_configured_rules_and_nodes_are_in_force(listen: Any, px: Px, home: Path) -> None:
+    write_config(
+        home,
+        'aet = "LAB"\n[listen]\nallow = ["GOOD@127.0.0.0/8"]\n'
+        '[nodes.far]\naddress = "FAR@192.0.2.1"\n',
+    )
+    listener = listen("-v")
+    assert listener.address.ae_title == "LAB"
+    assert px("echo", listener.address, "--aet", "GOOD").code == 0
+    refused = px("echo", listener.address, "--aet", "BAD")
+    assert refused.code == 3
+    assert "calling AE title" in refused.err
+    code, _, err = listener.stop(signal.SIGTERM)
+    assert code == 0
+    assert "We rejected" in err
+
+
+def test_an_echo_while_it_listens_is_an_association(listen: Any, px: Px) -> None:
+    listener = listen("--aet", "OURS")
+    assert listener.address.ae_title == "OURS"
+    assert px("echo", listener.address).code == 0
+    _, out, _ = listener.stop(signal.SIGTERM)
+    assert out.startswith("PYPX@127.0.0.1  0 images")
+
+
+def test_it_goes_on_receiving_when_nobody_reads_what_it_tells(
+    listen: Any, px: Px, samples: Archive, home: Path
+) -> None:
+    listener = listen("--durability", "none")
+    listener.process.stdout.close()
+    px("echo", listener.address)
+    send(listener.address, samples, 2)
+    listener.process.send_signal(signal.SIGTERM)
+    assert listener.process.wait(WAIT) == 1
+    assert b"receiving goes on" in listener.process.stderr.read()
+    assert len(list((home / "pypx").glob("[!.]*/**/*.dcm"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "--allow-any"),
+        (["--host", "192.0.2.77", "--allow-any"], "Cannot listen on 192.0.2.77"),
+        (["--allow", "nonsense"], "'nonsense' is no rule"),
+        (["--allow", "A@*", "--allow-any"], "exclude"),
+        (["--port", "99999"], "--port"),
+        (["--grace", "-1"], "--grace"),
+        (["--csv"], "--csv"),
+    ],
+)
+def test_what_is_no_use_is_exit_2(px: Px, arguments: list[str], said: str) -> None:
+    ran = px("listen", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_port_that_is_in_use(listen: Any, px: Px) -> None:
+    listener = listen()
+    ran = px("listen", "--port", listener.address.port)
+    assert ran.code == 2
+    assert "the port is in use" in ran.err
+    assert "--port" in ran.err
+
+
+def test_the_second_interrupt_ends_at_once(listen: Any) -> None:
+    listener = listen("--grace", "60")
+    with socket.create_connection((listener.address.host, listener.address.port)) as sock:
+        sock.sendall(b"\x01\x00\x00\x00\x00\x64")  # an association request that never ends
+        listener.process.send_signal(signal.SIGINT)
+        while "Ctrl-C again" not in listener.said[-1]:
+            listener.said.append(listener.process.stderr.readline().decode())
+        listener.process.send_signal(signal.SIGINT)
+        assert listener.process.wait(WAIT) == 130

@@ -1,0 +1,225 @@
+"""The configuration: what the file says, what goes before it, and where a mistake is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pypx.address import Address
+from pypx.config import Config, Listen, Node, add_node, config_path, load, remove_node
+from pypx.errors import ConfigError
+
+WHOLE = """
+aet = "LAB"
+archive = "~/images"
+layout = "uid"
+
+[listen]
+host = "0.0.0.0"
+port = 11112
+allow = ["ORTHANC@10.1.2.0/24", "*@10.1.2.3"]
+
+[nodes.hospital]
+address = "ORTHANC@10.1.2.3:4242"
+aet = "RESEARCH"
+model = "patient"
+associations = 4
+
+[nodes."the other"]
+address = "OTHER@pacs.example"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def read(file: Path, text: str, **arguments: str) -> Config:
+    file.write_text(text, encoding="utf-8")
+    environ = {key: value for key, value in arguments.items() if key.startswith("PYPX")}
+    flags = {key: value for key, value in arguments.items() if key not in environ}
+    return load(str(file), environ=environ, **flags)
+
+
+def test_all_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = read(file, WHOLE)
+    hospital = Node("hospital", Address("ORTHANC", "10.1.2.3", 4242), "RESEARCH", "patient", 4)
+    assert config == Config(
+        path=str(file),
+        aet="LAB",
+        aet_forced=False,
+        archive="/home/someone/images",
+        layout="uid",
+        listen=Listen("0.0.0.0", 11112, ("ORTHANC@10.1.2.0/24", "*@10.1.2.3")),
+        nodes={
+            "hospital": hospital,
+            "the other": Node("the other", Address("OTHER", "pacs.example", 104)),
+        },
+    )
+    assert config.node("hospital") is config.nodes["hospital"]
+    assert config.calling_ae_title(hospital) == "RESEARCH"
+    assert config.calling_ae_title(config.node("X@h")) == "LAB"
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
+    config = load(environ={"XDG_CONFIG_HOME": str(tmp_path)})
+    assert config.aet == "PYPX"
+    assert config.archive == str(Path("~/pypx").expanduser())
+    assert config.listen == Listen("127.0.0.1", 10402, ())
+    assert dict(config.nodes) == {}
+
+
+def test_a_file_that_a_flag_names_must_be_there(file: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no configuration file"):
+        load(str(file), environ={})
+    assert load(environ={"PYPX_CONFIG": str(file)}).aet == "PYPX"  # it may be made later
+    with pytest.raises(ConfigError, match="There is no configuration file"):
+        load("", environ={})
+
+
+def test_environment_goes_before_the_file_and_flags_before_both(file: Path) -> None:
+    node = Node("a", Address("A", "h", 104), "NODE")
+    text = 'aet = "FILE"\narchive = "/file"\n'
+    config = read(file, text)
+    assert (config.aet, config.archive) == ("FILE", "/file")
+    assert config.calling_ae_title(node) == "NODE"
+    config = read(file, text, PYPX_AET="ENV", PYPX_ARCHIVE="/env")
+    assert (config.aet, config.archive) == ("ENV", "/env")
+    assert config.calling_ae_title(node) == "ENV"
+    config = read(file, text, PYPX_AET="ENV", PYPX_ARCHIVE="/env", aet="FLAG", archive="/flag")
+    assert (config.aet, config.archive) == ("FLAG", "/flag")
+    assert config.calling_ae_title(node) == "FLAG"
+    config = read(file, text, PYPX_AET="", PYPX_ARCHIVE="")
+    assert (config.aet, config.archive) == ("FILE", "/file")
+
+
+def test_a_wrong_title_in_the_environment_is_told_as_such(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^PYPX_AET: The AE title"):
+        read(file, "", PYPX_AET="x" * 17)
+
+
+def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_path("/flag", {"PYPX_CONFIG": "/env"}) == "/flag"
+    assert config_path(None, {"PYPX_CONFIG": "/env"}) == "/env"
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert config_path("~/x.toml", {}) == "/home/someone/x.toml"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere platformdirs itself is asked")
+@pytest.mark.parametrize("base", [None, "", " ", "/somewhere"])
+def test_it_is_where_platformdirs_says(base: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    from platformdirs import user_config_dir
+
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    if base is not None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", base)
+    assert config_path(None, os.environ) == f"{user_config_dir('pypx')}/config.toml"
+
+
+MISTAKES = [
+    ('atf = "X"', 1, "the key 'atf' is unknown", "'aet'"),
+    ('\n\narchiv = "X"', 3, "'archiv' is unknown", "'archive'"),
+    ("aet = 1", 1, "'aet' must be text", ""),
+    ("aet = true", 1, "'aet' must be text", ""),
+    ('aet = "12345678901234567"', 1, "'aet': The AE title", "spelled"),
+    ('aet = "X"\n[listen]\nport = "104"', 3, "'listen.port' must be a whole number", ""),
+    ("[listen]\nport = true", 2, "'listen.port' must be a whole number", ""),
+    ("[listen]\nport = 0", 2, "between 1 and 65535", ""),
+    ("[listen]\nport = 70000", 2, "between 1 and 65535", ""),
+    ("listen = { prot = 1 }", 1, "'listen.prot' is unknown", "'port'"),
+    ("listen.prot = 1", 1, "'listen.prot' is unknown", "'port'"),
+    ("listen = 1", 1, "'listen' must be a table", ""),
+    ('[listen]\nallow = "A@*"', 2, "must be a list", ""),
+    ("[listen]\nallow = [1]", 2, "must be a text", ""),
+    ('[listen]\nallow = [\n "A@*",\n "B",\n]', 2, "'B' is no rule", "AET@"),
+    ("[lisen]\nport = 1", 1, "'lisen' is unknown", "'listen'"),
+    ("nodes = 1", 1, "'nodes' must be a table", ""),
+    ("[nodes]\na = 1", 2, "node 'a' must be a table", ""),
+    ("[nodes.a]", 1, "node 'a' has no address", "address = "),
+    ('[nodes.a]\nadress = "A@h"', 2, "'nodes.a.adress' is unknown", "'address'"),
+    ('[nodes.a]\naddress = "h:104"', 2, "'nodes.a.address'", "AET@host:port"),
+    ('[nodes."x@y"]\naddress = "A@h"', 1, "'x@y' is no name", ""),
+    ('[nodes.a]\naddress = "A@h"\nmodel = "both"', 3, "no query/retrieve model", "study"),
+    ('[nodes.a]\naddress = "A@h"\nassociations = 0', 3, "at least 1", ""),
+    ('[nodes.a]\naddress = "A@h"\n[nodes.b]\naddress = "B@h"\naet = ""', 5, "nodes.b.aet", ""),
+    ("[[nodes]]\na = 1", 1, "'nodes' must be a table", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "said", "hint"), MISTAKES)
+def test_a_mistake_has_file_line_and_key(file: Path, text: str, line: int, said: str, hint: str):
+    with pytest.raises(ConfigError) as caught:
+        read(file, text)
+    assert caught.value.message.startswith(f"{file} line {line}: ")
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+    assert caught.value.message.endswith(".")
+
+
+def test_what_is_no_toml_has_its_line(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is no TOML: .*line 2") as caught:
+        read(file, 'aet = "X"\naet = PYPX\n')
+    assert str(file) in caught.value.message
+
+
+def test_what_is_no_text(file: Path) -> None:
+    file.write_bytes(b'aet = "\xff"')
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(str(file), environ={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(str(file.parent), environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("hospitl", "Did you mean hospital?"),
+        ("zzz", "Configured are hospital"),
+        ("PatientID=1", "-k PatientID=1"),
+        ("10.1.2.3:4242", "AET@10.1.2.3:4242"),
+    ],
+)
+def test_an_unknown_node_has_a_hint(file: Path, text: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(file, WHOLE).node(text)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", WHOLE, "nodes = { a = { address = 'A@h' } }\n", "# empty\n"])
+def test_what_is_added_is_read_back_and_removed(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    before = dict(load(str(file), environ={}).nodes)
+    node = Node("new", Address("N", "::1", 11), "US", "patient", 7)
+    add_node(str(file), node)
+    config = load(str(file), environ={})
+    assert dict(config.nodes) == {**before, "new": node}
+    remove_node(str(file), "new")
+    assert dict(load(str(file), environ={}).nodes) == before
+
+
+def test_a_linked_file_stays_a_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.toml", tmp_path / "link.toml"
+    real.write_text("", encoding="utf-8")
+    link.symlink_to(real)
+    add_node(str(link), Node("a", Address("A", "h", 1)))
+    assert link.is_symlink()
+    assert "A@h:1" in real.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_locked_is_not_waited_for_for_ever(file: Path) -> None:
+    import fcntl
+    import os
+
+    fd = os.open(file.parent, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError, match="Another process"):
+        add_node(str(file), Node("a", Address("A", "h", 1)), timeout=0.05)
+    os.close(fd)
+    add_node(str(file), Node("a", Address("A", "h", 1)))
