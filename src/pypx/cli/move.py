@@ -98,8 +98,10 @@ def command(
         try:
             units = identifiers(client, wish, invocation.out)
             if transfer.destination == aet:
-                from pypx.cli.reception import receiving
+                from pypx.cli.reception import receiving, warn_of_loopback
 
+                warn_of_loopback(invocation, chosen, host)
+                client.associate(wish.model)  # a dead PACS is no reason to make an archive
                 with receiving(invocation, chosen, host, port, aet) as receiver:
                     mover.run(units, receiver)
             else:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
 
-__all__ = ["allow_rules", "log_to", "own_address", "receiving"]
+__all__ = ["allow_rules", "log_to", "own_address", "receiving", "warn_of_loopback"]
 
 _PROBE_TIMEOUT = 2.0
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -89,6 +89,17 @@ def _is_listening(invocation: Invocation, own: Address) -> bool:
     return True
 
 
+def warn_of_loopback(invocation: Invocation, node: Node, host: str | None) -> None:
+    """Say so when a PACS elsewhere is to send to a listener that only this machine reaches."""
+    bound = invocation.config.listen.host if host is None else host
+    if is_loopback(bound) and not _is_here(node.address.host):
+        invocation.out.warn(
+            f"{node.address} is another machine and cannot reach our listener on {bound}.",
+            hint="Give the address of this machine with --host, or in [listen] of the "
+            "configuration.",
+        )
+
+
 @contextmanager
 def receiving(
     invocation: Invocation, node: Node, host: str | None, port: int | None, aet: str
@@ -102,12 +113,6 @@ def receiving(
     config = invocation.config
     own = own_address(invocation, host, port, aet)
     bound = config.listen.host if host is None else host
-    if is_loopback(bound) and not _is_here(node.address.host):
-        invocation.out.warn(
-            f"{node.address} is another machine and cannot reach our listener on {bound}.",
-            hint="Give the address of this machine with --host, or in [listen] of the "
-            "configuration.",
-        )
     if _is_listening(invocation, own):
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None

@@ -195,6 +195,20 @@ class Client:
             )
         return Echo(seconds, _peer(connection), context.transfer_syntax)
 
+    def associate(self, model: Model | str | None = None) -> None:
+        """Make the association for query and retrieve now, to know early that there is none.
+
+        Args:
+            model: The information model that must be accepted; None for the client's own.
+
+        Raises:
+            ConfigError: The model is unknown.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.query import Model
+
+        self._context(Model.parse(model or self._model).move_sop_class, _QUERY_RETRIEVE)
+
     def find(
         self,
         keys: Keys,

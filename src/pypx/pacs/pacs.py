@@ -6,26 +6,24 @@ class provider. It stores what is sent to it as the receiver does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from pypx.address import Address, check_ae_title
 from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
-from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
-from pypx.dimse.status import SUCCESS
+from pypx.dimse.messages import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
+from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.pacs.find import serve_find
 from pypx.pacs.retrieve import serve_get, serve_move
-from pypx.receiver.receiver import MAXIMUM_LENGTH, choose_transfer_syntax
+from pypx.receiver.receiver import choose_transfer_syntax
 from pypx.receiver.store import answer_store, receive_instance
-from pypx.ul.negotiation import answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
 __all__ = ["Pacs"]
 
-_UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
 _SERVICES = frozenset(
     {
         uids.VERIFICATION,
@@ -68,7 +66,7 @@ class Pacs:
     ) -> None:
         self.destinations = dict(destinations or {})
         self.services: Mapping[type[Message], Service] = {
-            CEchoRQ: self._echo,
+            CEchoRQ: serve_echo,
             CStoreRQ: self._store,
             CFindRQ: self._find,
             CMoveRQ: self._move,
@@ -96,32 +94,18 @@ class Pacs:
 
     def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
         """Accept every association, and each context for which there is a service."""
-        return answer(
-            request,
-            self._choose,
-            maximum_length=MAXIMUM_LENGTH,
-            implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
-            implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
-            roles=lambda _: (True, True),  # C-GET: we send on the requestor's own association
-        )
+        # Both roles, because C-GET sends on the association of the requestor.
+        return acceptance(request, self._choose, roles=lambda _: (True, True))
 
-    def _choose(self, abstract_syntax: str, proposed: Sequence[str]) -> str | ContextResult:
+    def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         if abstract_syntax in _SERVICES:
-            for syntax in _UNCOMPRESSED:
-                if syntax in proposed:
-                    return syntax
-            return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+            return choose_uncompressed(proposed)
         if uids.is_storage(abstract_syntax):
             return choose_transfer_syntax(proposed)
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
 
     def ended(self, association: ServedAssociation) -> None:
         """Hear that an association is over; nobody asks for it here."""
-
-    def _echo(self, association: ServedAssociation, received: MessageReceived) -> None:
-        request = received.message
-        assert isinstance(request, CEchoRQ)  # the table of services says so
-        association.send(received.context_id, CEchoRSP(request.message_id, SUCCESS))
 
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
         request = received.message

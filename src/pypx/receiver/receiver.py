@@ -15,23 +15,19 @@ from pypx.address import DEFAULT_AE_TITLE, check_ae_title
 from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
-from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ, Message
-from pypx.dimse.status import SUCCESS
+from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
 from pypx.errors import ConfigError, PypxError
+from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.receiver.allow import AllowRule, is_loopback
 from pypx.receiver.store import StoreResult, answer_store, receive_instance
-from pypx.ul.negotiation import answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 from pypx.values import frozen
 
 __all__ = ["DEFAULT_PORT", "AssociationSummary", "Receiver", "Totals", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
-MAXIMUM_LENGTH = 1024 * 1024
-"""The longest P-DATA-TF that we ask peers to send, in bytes."""
-
 _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 
@@ -141,7 +137,7 @@ class Receiver:
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
-            CEchoRQ: self._echo,
+            CEchoRQ: serve_echo,
             CStoreRQ: self._store,
         }
         self._archive = archive
@@ -183,21 +179,12 @@ class Receiver:
         if self._allow and not any(rule.matches(calling, host) for rule in self._allow):
             # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
             return AAssociateRJ(1, 1, 3)
-        return answer(
-            request,
-            self._choose,
-            maximum_length=MAXIMUM_LENGTH,
-            implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
-            implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
-        )
+        return acceptance(request, self._choose)
 
-    def _choose(self, abstract_syntax: str, proposed: Sequence[str]) -> str | ContextResult:
+    def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
         if abstract_syntax == uids.VERIFICATION:
-            for syntax in (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN):
-                if syntax in proposed:
-                    return syntax
-            return ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+            return choose_uncompressed(proposed)
         is_private = not abstract_syntax.startswith(_STANDARD_ROOT)
         if (
             is_private
@@ -206,11 +193,6 @@ class Receiver:
         ):
             return choose_transfer_syntax(proposed)
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
-
-    def _echo(self, association: ServedAssociation, received: MessageReceived) -> None:
-        request = received.message
-        assert isinstance(request, CEchoRQ)  # the table of services says so
-        association.send(received.context_id, CEchoRSP(request.message_id, SUCCESS))
 
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
         request = received.message
