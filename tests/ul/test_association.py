@@ -321,7 +321,7 @@ class TestEnds:
         [
             (requestor, State.Sta5, "instead of answering the association request"),
             (requestor, State.Sta7, "instead of answering the release request"),
-            (acceptor, State.Sta6, "association established"),
+            (acceptor, State.Sta6, "association was open"),
         ],
     )
     def test_the_loss_says_what_was_awaited(self, bring, state, words) -> None:

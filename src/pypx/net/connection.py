@@ -396,7 +396,10 @@ def _ending(address: Address, event: SessionEvent) -> PypxError | None:
             )
         case ProviderAbortIndication(reason, message):
             return RemoteProtocolError(
-                f"{address} broke the protocol: {message}", abort_reason=int(reason)
+                f"{address} broke the protocol: {message}",
+                abort_reason=int(reason),
+                hint="Check that this is a DICOM port; if it is, the peer has a defect that "
+                "its vendor should hear of.",
             )
         case _:
             return None

@@ -72,6 +72,7 @@ _EVENT_OF_PDU: dict[type[PDU] | PDUHeader, Event] = {
 }
 _LOST = {
     State.Sta4: "The transport connection could not be made.",
+    State.Sta6: "The association was open, and nothing had announced its end.",
     State.Sta5: "The peer closed the connection instead of answering the association request.",
     State.Sta7: "The peer closed the connection instead of answering the release request.",
 }
