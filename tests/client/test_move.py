@@ -22,7 +22,7 @@ from pypx.errors import (
 from pypx.net.connection import Timeouts
 from tests.scripted import Answer, Exchange, Scripted
 
-QUICK = Timeouts(connect=2, association=2, response=0.6, release=0.6)
+QUICK = Timeouts(connect=2, association=2, response=0.4, release=0.3)
 KEYS = {"StudyInstanceUID": "1.2.3"}
 
 
@@ -140,7 +140,7 @@ def test_a_move_that_did_not_finish_never_looks_finished(
 
 def test_what_the_receiver_gets_keeps_a_silent_peer_alive() -> None:
     def slow(exchange: Exchange) -> None:
-        time.sleep(1.5)
+        time.sleep(0.9)
         exchange.progress(0x0000, None, 1, 0, 0)
 
     with Scripted(move=slow) as scripted, client(scripted) as one:
@@ -167,7 +167,7 @@ def test_a_peer_that_does_not_heed_a_cancel_is_aborted() -> None:
     def deaf(exchange: Exchange) -> None:
         exchange.progress(0xFF00, 9, 1, 0, 0)
         exchange.wait_for_cancel()
-        time.sleep(1.5)
+        time.sleep(0.9)
 
     with Scripted(move=deaf) as scripted, client(scripted) as one:
         move = one.move(KEYS, destination="PYPX")

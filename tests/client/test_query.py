@@ -23,7 +23,7 @@ from pypx.errors import (
 from pypx.net.connection import Timeouts
 from tests.scripted import Exchange, Scripted
 
-QUICK = Timeouts(connect=2, association=2, response=0.5, release=0.5)
+QUICK = Timeouts(connect=2, association=2, response=0.3, release=0.2)
 
 
 def client(scripted: Scripted) -> Client:

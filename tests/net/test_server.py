@@ -69,7 +69,7 @@ def provider() -> Echoer:
 
 @pytest.fixture
 def server(provider: Echoer) -> Iterator[Server]:
-    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=1.0, idle_timeout=1.0)
+    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=0.5, idle_timeout=0.5)
     one.start()
     yield one
     one.stop()

@@ -41,9 +41,14 @@ def require(program: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, never the same one twice in a run."""
+    """Return a port that nobody listens on, never the same one twice in a run.
+
+    Test processes that run side by side have ports of their own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for _ in range(1000):
-        port = random.choice(PORTS)
+        port = random.choice(PORTS[worker::workers])
         if port in _handed_out:
             continue
         with socket.socket() as probe:

@@ -41,7 +41,6 @@ from pypx.values import frozen
 
 __all__ = ["Connection", "Received", "Timeouts"]
 
-_ABORT_WAIT = 1.0  # seconds that the peer has to close after our A-ABORT
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
 
 
@@ -53,7 +52,8 @@ class Timeouts:
         connect: For the TCP connection.
         association: From the request to the answer of the peer.
         response: From one message of the peer to its next, while an operation runs.
-        release: For the answer to our release request, and to a C-CANCEL.
+        release: For the answer to our release request, to a C-CANCEL, and, up to a second,
+            for the peer to close after our A-ABORT.
     """
 
     connect: float = 10.0
@@ -127,7 +127,7 @@ class Connection:
                     association.provider_abort(error, time.monotonic())
                 else:
                     association.abort(time.monotonic())
-                channel.finish(_ABORT_WAIT)
+                channel.finish(_abort_wait(timeouts))
             channel.close()
             raise
         channel.session.accept_contexts(frozenset(contexts))
@@ -272,8 +272,13 @@ class Connection:
         self._over = True
         if self._channel.session.association.can_abort:
             self._channel.session.association.abort(time.monotonic())
-            self._channel.finish(_ABORT_WAIT)
+            self._channel.finish(_abort_wait(self.timeouts))
         self._channel.close()
+
+
+def _abort_wait(timeouts: Timeouts) -> float:
+    """How long a peer has to close after our A-ABORT; a proper one does so at once."""
+    return min(timeouts.release, 1.0)
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:
