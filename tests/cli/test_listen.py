@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,10 @@ from pypx.address import Address
 from pypx.archive import Archive
 from pypx.client.client import Client
 from pypx.client.store import Instance
+from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
+from pypx.dimse.messages import CStoreRQ
 from tests.cli.conftest import Px, command_line, write_config
+from tests.objects import CT_IMAGE, data_set
 
 WAIT = 10.0
 
@@ -174,8 +176,10 @@ def test_a_port_that_is_in_use(listen: Any, px: Px) -> None:
 
 def test_the_second_interrupt_ends_at_once(listen: Any) -> None:
     listener = listen("--grace", "60")
-    with socket.create_connection((listener.address.host, listener.address.port)) as sock:
-        sock.sendall(b"\x01\x00\x00\x00\x00\x64")  # an association request that never ends
+    with Client(listener.address) as client:
+        connection = client.connect([(CT_IMAGE, (EXPLICIT_VR_LITTLE_ENDIAN,))])
+        connection.send(1, CStoreRQ(1, CT_IMAGE, "1.2.3.4.1"))
+        connection.send_data_set(1, data_set()[:100], is_last=False)  # and no more of it
         listener.process.send_signal(signal.SIGINT)
         while "Ctrl-C again" not in listener.said[-1]:
             listener.said.append(listener.process.stderr.readline().decode())
