@@ -13,7 +13,7 @@ from pypx.address import Address
 from pypx.client.client import Client
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
-from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CStoreRSP, Message
+from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CFindRSP, CStoreRSP, Message
 from pypx.dimse.n_services import N_SERVICES, NResponse
 from pypx.errors import AssociationRejectedError, ConfigError, NetworkError, PypxError
 from pypx.net.connection import Timeouts
@@ -208,6 +208,28 @@ def test_stop_ends_idle_associations_and_frees_the_port(provider: Echoer) -> Non
     again = Server("127.0.0.1", server.port, provider)
     again.start()
     again.stop()
+
+
+def test_a_service_that_goes_on_sending_ends_when_the_server_stops() -> None:
+    done = threading.Event()
+
+    def endless(association: ServedAssociation, received: MessageReceived) -> None:
+        try:
+            while not association.cancelled(1):
+                association.send(received.context_id, CFindRSP(1, 0xFF00))
+        finally:
+            done.set()
+
+    provider = Echoer()
+    provider.services = {CFindRQ: endless}
+    server = Server("127.0.0.1", 0, provider)
+    server.start()
+    connection = client(server).connect([(uids.STUDY_ROOT_FIND, (SYNTAX,))])
+    connection.send(1, CFindRQ(1, uids.STUDY_ROOT_FIND, has_data_set=False))
+    connection.receive()
+    server.stop()
+    assert done.wait(5)
+    connection.abort()
 
 
 def test_a_port_in_use_says_so(server: Server, provider: Echoer) -> None:

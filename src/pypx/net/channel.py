@@ -108,8 +108,10 @@ class Channel:
             PeerTimeoutError: The peer did not read in time (phase ``send``).
         """
         chunks = self.session.data_to_send()
-        if not chunks or self.closed:
+        if not chunks:
             return
+        if self.closed:
+            raise ConnectionLostError("The connection is closed.")
         try:
             self._socket.settimeout(self._send_timeout)
             self._send_all(chunks)

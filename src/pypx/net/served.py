@@ -118,6 +118,10 @@ class ServedAssociation:
                 raise NetworkError("The listener is stopping.")
         event = self._events[self._position]
         self._position += 1
+        self._raise_if_ended(event)
+        return event
+
+    def _raise_if_ended(self, event: SessionEvent) -> None:
         match event:
             case ReleaseIndication():
                 if self._channel.session.message_in_progress:
@@ -136,7 +140,7 @@ class ServedAssociation:
             case ProviderAbortIndication(reason, message):
                 raise RemoteProtocolError(message, abort_reason=int(reason))
             case _:
-                return event
+                pass
 
     @property
     def last_read(self) -> float:
@@ -184,11 +188,18 @@ class ServedAssociation:
         return event
 
     def cancelled(self, message_id: int) -> bool:
-        """Look, without waiting, whether the peer has sent a C-CANCEL for this message."""
+        """Look, without waiting, whether the peer has sent a C-CANCEL for this message.
+
+        Raises:
+            PypxError: The association has ended.
+        """
         if self._position >= len(self._events):
             self._events = self._channel.receive(0)
             self._position = 0
+        if self._channel.closed and not self._events:
+            raise ConnectionLostError("The peer closed the connection.")
         for event in self._events[self._position :]:
+            self._raise_if_ended(event)
             if isinstance(event, MessageReceived) and isinstance(event.message, CCancelRQ):
                 return event.message.message_id_being_responded_to == message_id
         return False
