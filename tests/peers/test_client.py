@@ -110,6 +110,35 @@ def test_series_and_images_of_each_study(peer_name, request):
     assert Counter(images) == Counter((file.sop_instance_uid,) for file in peer.held)
 
 
+UNIQUE = {
+    "patient": ("PatientID", "patient_id"),
+    "study": ("StudyInstanceUID", "study_instance_uid"),
+    "series": ("SeriesInstanceUID", "series_instance_uid"),
+    "image": ("SOPInstanceUID", "sop_instance_uid"),
+}
+LEVELS = {"patient": ["patient", "study", "series", "image"], "study": ["study", "series", "image"]}
+
+
+@pytest.mark.parametrize("peer_name", ["loaded_orthanc", "loaded_dcmqrscp"])
+@pytest.mark.parametrize(
+    ("model", "level"), [(model, level) for model, levels in LEVELS.items() for level in levels]
+)
+def test_every_level_of_every_model(peer_name, model, level, request):
+    """Each level with the unique keys of the levels above it, as the standard asks."""
+    peer = request.getfixturevalue(peer_name)
+    known = next(file for file in peer.held if file.patient_id.strip() == file.patient_id != "")
+    keys, below = {}, list(peer.held)
+    for above in LEVELS[model][: LEVELS[model].index(level)]:
+        keyword, attribute = UNIQUE[above]
+        keys[keyword] = getattr(known, attribute)
+        below = [file for file in below if getattr(file, attribute) == keys[keyword]]
+    keyword, attribute = UNIQUE[level]
+    with client(peer) as one:
+        matches = one.find(keys, level=level, model=model)
+        values = {match.get(keyword) or "" for match in matches}
+    assert values == {getattr(file, attribute).strip() for file in below}
+
+
 def test_dcmqrscp_gives_every_level_of_the_patient_model(loaded_dcmqrscp):
     with client(loaded_dcmqrscp, model="patient") as one:
         patients = found(one.find({}, level="patient"), "PatientID")
