@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from pypx.address import Address
 from pypx.archive import Archive
+from pypx.cli.listen import command as listen_command
 from pypx.client.client import Client
 from pypx.client.store import Instance
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
@@ -69,13 +71,13 @@ def listen(home: Path) -> Iterator[Any]:
         one.kill()
 
 
-def send(address: Address, samples: Archive, number: int) -> None:
+def send(address: Address, samples: Archive, number: int, *, status: int = 0) -> None:
     with Client(address, calling_ae_title="SENDER") as client:
         located = list(samples.instances())[:number]
         instances = [Instance.from_file(one.path) for one in located]
         store = client.store(instances)
         for instance in instances:
-            assert store.send(instance).status == 0
+            assert store.send(instance).status == status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -157,6 +159,7 @@ def test_it_goes_on_receiving_when_nobody_reads_what_it_tells(
         (["--allow", "A@*", "--allow-any"], "exclude"),
         (["--port", "99999"], "--port"),
         (["--grace", "-1"], "--grace"),
+        (["--min-free", "much"], "no size"),
         (["--csv"], "--csv"),
     ],
 )
@@ -164,6 +167,24 @@ def test_what_is_no_use_is_exit_2(px: Px, arguments: list[str], said: str) -> No
     ran = px("listen", *arguments)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("512", 512), ("1K", 1024), ("1.5 MiB", 3 << 19), ("2gb", 2 << 30), ("1T", 1 << 40)],
+)
+def test_a_size_has_a_unit(text: str, number: int) -> None:
+    option = next(one for one in listen_command.params if one.name == "min_free")
+    assert option.callback is not None
+    assert option.callback(click.Context(listen_command), option, text) == number
+
+
+def test_low_space_is_refused_and_told(listen: Any, samples: Archive) -> None:
+    listener = listen("--min-free", "1000T")
+    send(listener.address, samples, 1, status=0xA700)
+    code, out, _ = listener.stop(signal.SIGTERM)
+    assert code == 0
+    assert "1 not stored (The disk has less than" in out
 
 
 def test_a_port_that_is_in_use(listen: Any, px: Px) -> None:

@@ -218,6 +218,21 @@ def test_a_full_disk_is_answered_when_the_data_set_was_read(
     assert store(connection, data_set()).status == 0
 
 
+def test_low_space_is_refused_before_the_disk_is_full(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver(archive, port=0, min_free=1000) as receiver:
+        connection = client(receiver).connect([(CT_IMAGE, (EXPLICIT,))])
+        monkeypatch.setattr(archive, "free_bytes", lambda: 999)
+        response = store(connection, data_set())
+        assert response.status == 0xA700
+        assert response.error_comment == "The disk has less than 1000 bytes left."
+        assert tree(archive) == []
+        monkeypatch.setattr(archive, "free_bytes", lambda: 1000)
+        assert store(connection, data_set()).status == 0
+        connection.release()
+
+
 @pytest.mark.parametrize("way", ["abort", "close"])
 def test_an_object_that_breaks_off_leaves_nothing(
     archive: Archive, receiver: Receiver, summaries: list[AssociationSummary], way: str

@@ -6,6 +6,7 @@ In: where to listen and who may send. Out: a line for each association at its en
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _GRACE = 10.0
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _IDLE_TIMEOUT = 300.0
+
+
+def _read_size(context: click.Context, parameter: click.Parameter, text: str) -> int:
+    """Read a number of bytes: ``500M``, ``1GiB``, ``0``; the units are powers of 1024."""
+    shape = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if shape is None:
+        raise click.BadParameter(f"{text!r} is no size; write 500M or 1GiB.", context, parameter)
+    return int(float(shape[1]) * _UNITS[shape[2].upper()])
 
 
 @click.command("listen", cls=PxCommand, short_help="Receive images into the archive.")
@@ -63,6 +73,14 @@ _IDLE_TIMEOUT = 300.0
     show_default=True,
     help="full: what was acknowledged survives a power cut. none: faster, and it may not.",
 )
+@click.option(
+    "--min-free",
+    callback=_read_size,
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="With less space left on the disk, images are refused instead of filling it up.",
+)
 @common_options(jsonl=True)
 def command(
     invocation: Invocation,
@@ -73,6 +91,7 @@ def command(
     allow_any: bool,
     grace: float,
     durability: str,
+    min_free: int,
 ) -> int:
     """Receive what peers send (C-STORE) into the archive, and answer C-ECHO.
 
@@ -108,6 +127,7 @@ def command(
             allow=allowed,
             allow_any=allow_any,
             idle_timeout=invocation.timeout or _IDLE_TIMEOUT,
+            min_free=min_free,
             on_association=log.add,
         )
         wait_for_stop = _stop_on_signals(invocation)

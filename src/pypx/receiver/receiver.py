@@ -103,6 +103,8 @@ class Receiver:
         max_associations: At once; more are rejected as *local limit exceeded*.
         artim_timeout: Seconds from the connection to the association request.
         idle_timeout: Seconds of silence that end an association.
+        min_free: Bytes that the disk must have left; with less, instances are refused as
+            *out of resources* until there is room again.
         on_association: Called at the end of each association, in its thread.
 
     Attributes:
@@ -126,6 +128,7 @@ class Receiver:
         max_associations: int = 200,
         artim_timeout: float = 30.0,
         idle_timeout: float = 300.0,
+        min_free: int = 0,
         on_association: Callable[[AssociationSummary], None] | None = None,
     ) -> None:
         if not (allow or allow_any or is_loopback(host)):
@@ -141,6 +144,7 @@ class Receiver:
             CStoreRQ: self._store,
         }
         self._archive = archive
+        self._min_free = min_free
         self._allow = () if allow_any else tuple(allow)
         self._on_association = on_association
         self._lock = threading.Lock()
@@ -197,7 +201,9 @@ class Receiver:
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
         request = received.message
         assert isinstance(request, CStoreRQ)  # the table of services says so
-        result = receive_instance(association, received.context_id, request, self._archive)
+        result = receive_instance(
+            association, received.context_id, request, self._archive, min_free=self._min_free
+        )
         if not isinstance(association.record, Totals):
             association.record = Totals()
         association.record.add(result)

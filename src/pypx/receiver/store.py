@@ -14,7 +14,7 @@ from pypx.dicom.part10 import FileMeta
 from pypx.dicom.uids import is_valid_uid
 from pypx.dimse.messages import CStoreRQ, CStoreRSP
 from pypx.dimse.status import SUCCESS
-from pypx.errors import ArchiveError, DataSetError, PypxError
+from pypx.errors import ArchiveError, ArchiveFullError, DataSetError, PypxError
 from pypx.net.served import ServedAssociation
 from pypx.values import frozen, replace
 
@@ -47,9 +47,21 @@ class _MismatchError(DataSetError):
 
 
 def receive_instance(
-    association: ServedAssociation, context_id: int, request: CStoreRQ, archive: Archive
+    association: ServedAssociation,
+    context_id: int,
+    request: CStoreRQ,
+    archive: Archive,
+    *,
+    min_free: int = 0,
 ) -> StoreResult:
     """Take one instance into the archive; :func:`answer_store` is the caller's to call.
+
+    Args:
+        association: Its data set comes over this one.
+        context_id: The presentation context of the request.
+        request: What was asked.
+        archive: Where it goes.
+        min_free: Bytes that the disk must have left; with less nothing is stored.
 
     Returns:
         What became of it. A data set that cannot be placed is in quarantine.
@@ -73,6 +85,7 @@ def receive_instance(
     )
     scan = HeaderScan(transfer_syntax, wanted=archive.header_tags)
     try:
+        _check_space(archive, min_free)
         incoming = archive.begin(meta)
     except (ArchiveError, DataSetError) as error:
         for _ in association.data_set():
@@ -97,6 +110,12 @@ def receive_instance(
 
 def _failure(error: PypxError) -> StoreResult:
     return StoreResult(error.dimse_status, comment=error.message)
+
+
+def _check_space(archive: Archive, min_free: int) -> None:
+    """Refuse before the disk is full: a full disk stops more than the receiver."""
+    if min_free and archive.free_bytes() < min_free:
+        raise ArchiveFullError(f"The disk has less than {min_free} bytes left.")
 
 
 def _write(association: ServedAssociation, incoming: Incoming, scan: HeaderScan) -> None:
