@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pypx.archive import Archive, Report, Swept
+from pypx.archive.files import probe
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pypx.errors import ArchiveError, DataSetError, IndexUnavailableError
@@ -429,6 +430,22 @@ class TestSweep:
         note = json.loads(kept.with_suffix(".json").read_text())
         assert "ended" in note["reason"]
         assert names(incoming) == ["other"]
+
+    def test_what_a_process_left_that_died_while_it_probed_is_cleared(
+        self, filled: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*args: object, **kwargs: object) -> None:
+            raise KeyboardInterrupt
+
+        fd = os.open(filled / ".pypx/incoming", os.O_RDONLY)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "unlink", killed)
+            probe(fd)
+        os.close(fd)
+        assert len(names(filled / ".pypx/incoming")) == 1
+        with Archive(filled) as archive:
+            assert archive.notes == []
+        assert names(filled / ".pypx/incoming") == []
 
     def test_files_in_use_are_left_alone(self, filled: Path) -> None:
         with other_way("LINK"), Archive(filled) as archive:

@@ -23,7 +23,9 @@ def test_help_lists_the_commands(px: Px) -> None:
     for name, what in COMMANDS.items():
         assert f"  {name}" in ran.out
         assert what in ran.out
-    assert list(COMMANDS) == ["echo", "find", "move", "listen", "ls", "nodes", "demo"]
+    assert list(COMMANDS) == [
+        *("echo", "find", "move", "listen", "ls", "verify", "index", "nodes", "demo")
+    ]
 
 
 def test_without_a_command_the_help_is_on_stderr(px: Px) -> None:
@@ -32,15 +34,18 @@ def test_without_a_command_the_help_is_on_stderr(px: Px) -> None:
     assert ran.err.startswith("Usage: px")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "nodes list", "nodes add", "nodes remove"])
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, "nodes list", "nodes add", "nodes remove", "index rebuild", "index import"],
+)
 def test_each_command_has_help_and_the_options_of_all(px: Px, command: str) -> None:
     ran = px(*command.split(), "-h")
     assert ran.code == 0
     assert ran.out.startswith(f"Usage: px {command}")
-    if command != "nodes":
+    if command not in ("nodes", "index"):
         for option in EVERY:
             assert option in ran.out
-    if command in COMMANDS and command not in ("nodes", "ls", "demo"):
+    if command in COMMANDS and command not in ("nodes", "ls", "verify", "index", "demo"):
         assert "--timeout" in ran.out
         assert "--archive" in ran.out
 

@@ -23,7 +23,9 @@ import pytest
 
 HOST = "127.0.0.1"
 IN_CI = os.environ.get("CI") == "true"
-SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+SEARCH_PATH = os.pathsep.join(
+    (os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin")
+)
 PORTS = range(20000, 32000)  # below what Linux and macOS hand out to outgoing connections
 
 _handed_out: set[int] = set()

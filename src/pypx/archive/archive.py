@@ -311,17 +311,20 @@ class Archive:
 
     # Keeping order
 
-    def check(self, *, checksums: bool = False) -> ingest.Report:
-        """Compare the tree with the index.
+    def check(
+        self, *, checksums: bool = False, progress: Callable[[int], None] = lambda _: None
+    ) -> ingest.Report:
+        """Compare the tree with the index; others may go on storing meanwhile.
 
         Args:
             checksums: Also read every file and compare its content with what was stored.
+            progress: Called with the number of files so far.
 
         Raises:
             IndexUnavailableError: The index cannot be read.
         """
         with _translated("be checked"):
-            return ingest.check(self._storage, checksums=checksums)
+            return ingest.check(self._storage, checksums=checksums, progress=progress)
 
     def rebuild(self, progress: Callable[[int], None] = lambda _: None) -> ingest.Report:
         """Make the index again from the files; others may go on storing meanwhile.

@@ -196,7 +196,7 @@ def probe(incoming: int) -> Publication:
     Raises:
         OSError: Nothing can be written there at all (read-only, no rights, no room).
     """
-    name = f"probe-{unique()}"
+    name = f"probe-{unique()}.part"  # so that the next start clears it, if we die on the way
     if _TMPFILE and _links(incoming, name, Publication.TMPFILE, _NO_TMPFILE | _NO_LINK):
         return Publication.TMPFILE
     if _links(incoming, name, Publication.LINK, _NO_LINK):
@@ -216,7 +216,8 @@ def _links(incoming: int, name: str, way: Publication, unsupported: frozenset[in
     finally:
         if temp is not None:
             temp.close()
-    os.unlink(name, dir_fd=incoming)
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=incoming)
     return True
 
 

@@ -124,12 +124,18 @@ def _index_in_place(storage: Storage, path: str) -> Stored:
         return storage.adopt(entry)
 
 
-def check(storage: Storage, *, checksums: bool = False) -> Report:
-    """Compare the tree with the index.
+def check(
+    storage: Storage,
+    *,
+    checksums: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Report:
+    """Compare the tree with the index, while others may go on storing.
 
     Args:
         storage: The archive.
         checksums: Also read every file, and compare its content with what was stored (bit rot).
+        progress: Called with the number of files so far.
 
     Raises:
         IndexUnavailableError: The index cannot be read.
@@ -141,17 +147,18 @@ def check(storage: Storage, *, checksums: bool = False) -> Report:
         rows = storage.index.in_folder(found.folder)
         seen.add(found.folder)
         strange += found.strange
-        count += len(found.files)
         for name, (size, _) in found.files.items():
+            count += 1
+            progress(count)
             path = _join(found.folder, name)
             row = rows.pop(name, None)
             if row is None:
                 _sort_unknown(storage, path, unindexed, damaged, copies)
-            elif size != row.bytes or (checksums and not _is_as_stored(storage, row)):
+            elif _is_suspect(storage, row, size, checksums) and _is_damaged(storage, row):
                 damaged.append(path)
-        missing += _gone(storage, rows.values())
+        missing += _missing(storage, rows.values())
     for folder in set(storage.index.folders()) - seen:
-        missing += _gone(storage, storage.index.in_folder(folder).values())
+        missing += _missing(storage, storage.index.in_folder(folder).values())
     return _report(count, missing, unindexed, damaged, copies, strange)
 
 
@@ -172,15 +179,43 @@ def _gone(storage: Storage, rows: Iterable[Entry]) -> list[str]:
     return [row.path for row in rows if storage.tree.status(row.path) is None]
 
 
+def _missing(storage: Storage, rows: Iterable[Entry]) -> list[str]:
+    """Give the paths without a file, but none of an object that was moved by what superseded it
+    meanwhile."""
+    by_path = {row.path: row for row in rows}
+    gone = []
+    for path in _gone(storage, by_path.values()):
+        known = storage.index.get(by_path[path].sop_instance_uid)
+        if known is None or known.path == path:
+            gone.append(path)
+    return gone
+
+
+def _is_suspect(storage: Storage, row: Entry, size: int, checksums: bool) -> bool:
+    return size != row.bytes or (checksums and not _is_as_stored(storage, row))
+
+
+def _is_damaged(storage: Storage, row: Entry) -> bool:
+    """Look again while nobody can supersede the object: its row may be another one by now."""
+    with storage.locks.hold(row.sop_instance_uid):
+        known = storage.index.get(row.sop_instance_uid) or row
+        return known.path == row.path and not _is_as_stored(storage, known)
+
+
 def _sort_unknown(
     storage: Storage, path: str, unindexed: list[str], damaged: list[str], copies: list[str]
 ) -> None:
     entry = _read(storage, path)
     if entry is None:
-        damaged.append(path)
+        if storage.tree.status(path) is not None:
+            damaged.append(path)
         return
-    known = storage.index.get(entry.sop_instance_uid)
-    if known is None or storage.tree.status(known.path) is None:
+    with storage.locks.hold(entry.sop_instance_uid):  # whoever stores it now, ends first
+        known = storage.index.get(entry.sop_instance_uid)
+        if storage.tree.status(path) is None:  # superseded, and elsewhere
+            return
+        is_there = known is not None and storage.tree.status(known.path) is not None
+    if known is None or not is_there:
         unindexed.append(path)
     elif known.path != path:  # the same one: it was indexed a moment ago
         copies.append(path)

@@ -74,6 +74,8 @@ class UidLocks:
                     self._set(stripe, fcntl.F_UNLCK)
 
     def _lock(self, stripe: int, longest_wait: float) -> bool:
+        if self._fd < 0:  # an archive that is only read
+            return False
         deadline = 0.0
         while True:
             try:

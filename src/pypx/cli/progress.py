@@ -1,4 +1,4 @@
-"""How far a transfer is: a bar on a terminal, a line now and then elsewhere.
+"""How far a transfer or a walk over files is: a bar on a terminal, elsewhere a line now and then.
 
 In: numbers. Out: what moves on stderr. On a terminal rich draws it; it is loaded only then.
 """
@@ -20,16 +20,18 @@ _LINE_EVERY = 5.0  # seconds
 
 
 class TransferProgress:
-    """The sub-operations of one or more C-MOVEs; a context manager.
+    """The sub-operations of one or more C-MOVEs, or files; a context manager.
 
     Args:
         out: Where it goes.
         what: What is done, in a word or two.
+        at_first: What the bar says before there are numbers.
     """
 
-    def __init__(self, out: Output, what: str) -> None:
+    def __init__(self, out: Output, what: str, at_first: str = "asking") -> None:
         self._out = out
         self._what = what
+        self._at_first = at_first
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._next_line = time.monotonic() + _LINE_EVERY
@@ -54,7 +56,7 @@ class TransferProgress:
             transient=True,
         )
         self._bar.start()
-        self._task = self._bar.add_task(self._what, total=None, numbers="asking")
+        self._task = self._bar.add_task(self._what, total=None, numbers=self._at_first)
 
     def __exit__(
         self,

@@ -1,0 +1,171 @@
+"""Files taken into the archive one by one, and what became of each.
+
+In: paths as users type them. Out: rows while it goes on, and a verdict. One file that is refused
+stops nothing; a disk that is full, or an index that cannot be had, ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pypx.cli.output import Output, error_object, visible
+from pypx.cli.progress import TransferProgress
+from pypx.cli.rows import Row, rows_for
+from pypx.cli.show import count, size
+from pypx.cli.table import Column, draw
+from pypx.errors import (
+    ArchiveError,
+    ArchiveFullError,
+    CancelledError,
+    DataSetError,
+    IndexUnavailableError,
+    PypxError,
+)
+
+if TYPE_CHECKING:
+    from pypx.archive import Archive
+
+__all__ = ["Import"]
+
+_COLUMNS = ("path", "outcome", "sop_instance_uid", "bytes", "stored", "reason")
+_WORDS = {"duplicate": "here already", "superseded": "replaced"}
+
+
+class Import:
+    """The import of some files.
+
+    Args:
+        archive: Where they go.
+        out: What is told of each.
+    """
+
+    def __init__(self, archive: Archive, out: Output) -> None:
+        self._archive = archive
+        self._out = out
+        self._rows = rows_for(out, _COLUMNS, _show)
+        self._counts = dict.fromkeys(("new", *_WORDS, "refused"), 0)
+        self._bytes = 0
+        self._refused: list[dict[str, Any]] = []
+        self._error: PypxError | None = None
+        self._stopped = False
+        self._started = time.monotonic()
+
+    def stop(self) -> None:
+        """End after the file under way; a signal handler may call it."""
+        self._stopped = True
+
+    def take(self, paths: Iterable[str]) -> None:
+        """Take files and folders in, in the order of the arguments and then of names."""
+        with TransferProgress(self._out, "import", "looking") as progress:
+            for path in self._files(paths):
+                if self._stopped:
+                    self._error = CancelledError("Interrupted; what was taken in stays.")
+                    return
+                try:
+                    self._take(path)
+                except (ArchiveFullError, IndexUnavailableError) as error:
+                    self._error = error
+                    return
+                done = sum(self._counts.values()) - self._counts["refused"]
+                progress.show(None, done, self._counts["refused"], 0)
+
+    def _take(self, path: str) -> None:
+        try:
+            stored = self._archive.add_file(path)
+        except (ArchiveFullError, IndexUnavailableError):
+            raise
+        except (DataSetError, ArchiveError) as error:
+            self._refuse(path, error)
+            return
+        self._counts[stored.outcome] += 1
+        self._bytes += stored.bytes if stored.outcome != "duplicate" else 0
+        row = {
+            "path": path,
+            "outcome": str(stored.outcome),
+            "sop_instance_uid": stored.sop_instance_uid,
+            "bytes": stored.bytes,
+            "stored": str(stored.path),
+            "reason": None,
+        }
+        self._tell(row)
+
+    def _refuse(self, path: str, error: PypxError) -> None:
+        self._counts["refused"] += 1
+        self._refused.append({"path": path, "error": error_object(error)})
+        row = dict.fromkeys(_COLUMNS) | {"path": path, "outcome": "refused"}
+        self._tell({**row, "reason": error.message})
+
+    def _tell(self, row: Row) -> None:
+        """Rows of all files for programs; people see those that were refused."""
+        match self._out.form:
+            case "jsonl" | "csv":
+                self._rows.add(row)
+            case "text" if row["outcome"] == "refused":
+                self._rows.add(row)
+
+    def _files(self, paths: Iterable[str]) -> Iterator[str]:
+        for path in paths:
+            if Path(path).is_dir():
+                yield from self._below(path)
+            else:
+                yield path
+
+    def _below(self, folder: str) -> Iterator[str]:
+        def trouble(error: OSError) -> None:
+            reason = f"The folder cannot be read: {error.strerror or error}."
+            self._refuse(str(error.filename), ArchiveError(reason))
+
+        for where, folders, files in os.walk(folder, onerror=trouble):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                if name.startswith(".") or name.upper() == "DICOMDIR":
+                    self._out.detail(f"passed over {where}/{name}")
+                else:
+                    yield f"{where.rstrip('/')}/{name}"
+
+    def end(self) -> int:
+        """Write the verdict; give the exit code."""
+        if self._out.form == "json":
+            self._out.document(self._document())
+        else:
+            self._rows.end(self._error)
+        self._out.flush()
+        self._out.say(self._sentence())
+        if self._error is not None:
+            self._out.error(self._error)
+            return self._error.exit_code
+        return 1 if self._refused else 0
+
+    def _document(self) -> dict[str, Any]:
+        failed = self._error is not None or self._refused
+        result = {
+            "status": "cancelled" if self._stopped else "failure" if failed else "success",
+            "files": sum(self._counts.values()),
+            **{outcome: self._counts[outcome] for outcome in ("new", *_WORDS)},
+            "bytes": self._bytes,
+            "refused": self._refused,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        return result | ({"error": error_object(self._error)} if self._error else {})
+
+    def _sentence(self) -> str:
+        counts = self._counts
+        words = [f"{count(counts['new'], 'file')} taken in" if counts["new"] else "nothing new"]
+        words += [f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key]]
+        words += [size(self._bytes)] if self._bytes else []
+        words += [f"{counts['refused']} refused"] if counts["refused"] else []
+        return f"{', '.join(words)}."
+
+
+def _show(out: Output, rows: list[Row]) -> None:
+    if rows:
+        columns = [
+            Column("Refused", [visible(row["path"]) for row in rows]),
+            Column("Reason", [visible(row["reason"]) for row in rows], long=True),
+        ]
+        text, _ = draw(columns, width=out.terminal_width, colour=out.colour)
+        out.write(f"{text}\n")

@@ -1,0 +1,62 @@
+"""Disks of their own for the tests: mounted for a test, and gone after it, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.crash.load import Child
+from tests.peers.process import require
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.crash)
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Child]:
+    with Child(tmp_path / "receiver.log") as one:
+        yield one
+
+
+@pytest.fixture
+def may_mount() -> None:
+    """Skip where nothing can be mounted: elsewhere than on Linux, or without the right to."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a disk")
+
+
+@contextmanager
+def mounted(where: Path, *arguments: str) -> Iterator[Path]:
+    """Mount something; without the right to (in a container) the test is skipped."""
+    where.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [require("mount"), *arguments, str(where)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip()
+        if any(word in said for word in ("denied", "not permitted", "must be superuser")):
+            pytest.skip(f"nothing can be mounted here: {said}")
+        if "loop device" in said:
+            pytest.skip(f"there are no loop devices here: {said}")
+        pytest.fail(said)
+    try:
+        yield where
+    finally:
+        unmount(where)
+
+
+def unmount(where: Path) -> None:
+    """Unmount, even if something there is open still."""
+    if subprocess.run([require("umount"), str(where)], capture_output=True, check=False).returncode:
+        subprocess.run([require("umount"), "--lazy", str(where)], check=True)
+        pytest.fail(f"something had {where} open still")

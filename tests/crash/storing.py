@@ -1,0 +1,33 @@
+"""Store two objects and tell which are stored: ``python -m tests.crash.storing ROOT``.
+
+In: an archive that has instance 1. Out: ``stored 2`` on stdout when the new instance 2 is, and
+``stored 1`` when other content for instance 1 is; ``refused`` where it is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pypx.archive import Archive
+from pypx.errors import ArchiveError
+from tests.archive.helpers import store
+
+NEW = {"number": 2, "StudyInstanceUID": "1.9", "SeriesInstanceUID": "1.9.1"}
+OTHER = {"number": 1, "PixelData": b"other pixels"}
+
+
+def main() -> None:
+    with Archive(Path(sys.argv[1])) as archive:
+        for changes in (NEW, OTHER):
+            try:
+                store(archive, **changes)
+                word = "stored"
+            except ArchiveError:
+                word = "refused"
+            sys.stdout.write(f"{word} {changes['number']}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
