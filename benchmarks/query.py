@@ -14,7 +14,7 @@ from tests.peers.process import HOST, Outcome, run
 
 from benchmarks.contest import Bar, Contest, Entrant, Settings
 from benchmarks.objects import LARGE, Instance, images, studies
-from benchmarks.receive import running
+from benchmarks.receive import check_arrival, running
 from benchmarks.receivers import OURS, dcmtk_program, stock_orthanc
 from benchmarks.sender import send
 from pypx.client.query import RETURN_KEYS, Level
@@ -64,9 +64,9 @@ def move(settings: Settings) -> Iterator[Contest]:
                     timeout=_TIMEOUT,
                 )
                 seconds = time.perf_counter() - started
-                arrived = sum(1 for path in folder.rglob("*") if path.is_file() and _is_image(path))
-            if outcome.returncode or arrived != count:
-                raise RuntimeError(f"{arrived} of {count} arrived; {outcome.output[:200]}")
+                if outcome.returncode:
+                    raise RuntimeError(f"movescu: {outcome.output[:200]}")
+                check_arrival(folder, count, LARGE)
             return count / seconds
 
         def entrant(name: str) -> Entrant:
@@ -78,10 +78,6 @@ def move(settings: Settings) -> Iterator[Contest]:
             [entrant(OURS), entrant("storescp"), entrant("pynetdicom")],
             (Bar(OURS, 10, "storescp"),),
         )
-
-
-def _is_image(path: Path) -> bool:
-    return path.stat().st_size > LARGE
 
 
 @contextmanager

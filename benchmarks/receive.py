@@ -15,7 +15,15 @@ from benchmarks.objects import LARGE, SMALL, Instance, images, write_files
 from benchmarks.receivers import OURS, RAW_COPY, RECEIVERS, dcmtk_program
 from benchmarks.sender import send, send_raw
 
-__all__ = ["associations", "large", "nagle_large", "nagle_small", "running", "small"]
+__all__ = [
+    "associations",
+    "check_arrival",
+    "large",
+    "nagle_large",
+    "nagle_small",
+    "running",
+    "small",
+]
 
 _NOT_DURABLE = "pypx --durability none"
 _STORESCU_TIMEOUT = 600.0
@@ -35,6 +43,23 @@ def running(settings: Settings, name: str) -> Iterator[tuple[Peer, Path]]:
             peer.stop()
 
 
+def check_arrival(folder: Path, count: int, size: int) -> None:
+    """See that a receiver has kept what it was sent, in files of about that size.
+
+    Raises:
+        RuntimeError: It has not.
+    """
+    arrived = sum(
+        1
+        for path in folder.rglob("*")
+        if not {".pypx", "index", "index-wal"} & set(path.parts)
+        and path.is_file()
+        and 0.9 * size < path.stat().st_size < 1.5 * size
+    )
+    if arrived != count:
+        raise RuntimeError(f"{arrived} of {count} files are there")
+
+
 def _warm_up(name: str, peer: Peer, size: int) -> None:
     """Send a few images of another series: what a process does once is not counted."""
     instances = list(images(_WARM_UP, size, first=10_000_000))
@@ -45,12 +70,14 @@ def _warm_up(name: str, peer: Peer, size: int) -> None:
 
 
 def _receive(settings: Settings, name: str, instances: Sequence[Instance]) -> float:
-    with running(settings, name) as (peer, _):
-        _warm_up(name, peer, len(instances[0].data_set))
+    size = len(instances[0].data_set)
+    with running(settings, name) as (peer, folder):
+        _warm_up(name, peer, size)
         if name == RAW_COPY:
             sent = send_raw(peer.port, instances)
         else:
             sent = send(peer.port, instances, called_ae_title=peer.ae_title)
+        check_arrival(folder, _WARM_UP + len(instances), size)
     return len(instances) / sent.seconds
 
 
@@ -61,9 +88,10 @@ def _entrants(
         part = instances[: max(20, round(len(instances) * share))]
         return Entrant(name, len(part), lambda: _receive(settings, name, part))
 
-    return [entrant(name, shares.get(name, 1.0)) for name in RECEIVERS]
+    return [entrant(name, shares.get(name, 1.0)) for name in _ALL]
 
 
+_ALL = (OURS, _NOT_DURABLE, "storescp", "storescp +B", "pynetdicom", "Orthanc", RAW_COPY)
 _SLOW = {"pynetdicom": 0.25, "Orthanc": 0.25}
 
 
@@ -100,19 +128,22 @@ def large(settings: Settings) -> Iterator[Contest]:
     )
 
 
-def _storescu(settings: Settings, name: str, files: Path, count: int, nodelay: bool) -> float:
-    with running(settings, name) as (peer, _):
-        flags = ("-aec", peer.ae_title, "+sd", files)
+def _storescu(
+    settings: Settings, name: str, files: Path, count: int, size: int, nodelay: bool
+) -> float:
+    with running(settings, name) as (peer, folder):
+        titles = ("-aec", peer.ae_title, "+sd")
         started = time.perf_counter()
         outcome = run(
             dcmtk_program("storescu"),
-            *(*flags, HOST, str(peer.port)),
+            *(*titles, HOST, str(peer.port), files),
             nodelay=nodelay,
             timeout=_STORESCU_TIMEOUT,
         )
         seconds = time.perf_counter() - started
-    if outcome.returncode:
-        raise RuntimeError(f"storescu: {outcome.output[:200]}")
+        if outcome.returncode:
+            raise RuntimeError(f"storescu: {outcome.output[:200]}")
+        check_arrival(folder, count, size)
     return count / seconds
 
 
@@ -130,8 +161,10 @@ def _nagle(settings: Settings, full: int, size: int, title: str) -> Iterator[Con
 
         def entrant(name: str, many: bool, nodelay: bool) -> Entrant:
             part, number = (folder / "all", count) if many else (folder / "few", few)
-            label = name + (", Nagle off" if nodelay else "")
-            return Entrant(label, number, lambda: _storescu(settings, name, part, number, nodelay))
+            label = name + (", Nagle off" if name == OURS and nodelay else "")
+            return Entrant(
+                label, number, lambda: _storescu(settings, name, part, number, size, nodelay)
+            )
 
         yield Contest(
             title,
@@ -140,7 +173,7 @@ def _nagle(settings: Settings, full: int, size: int, title: str) -> Iterator[Con
                 entrant(OURS, True, False),
                 entrant("storescp", False, False),
                 entrant(OURS, True, True),
-                entrant("storescp", True, True),
+                entrant("storescp, Nagle off", True, True),
             ],
             (Bar(OURS, 15, "storescp"),),
         )
@@ -164,10 +197,11 @@ def associations(settings: Settings) -> Iterator[Contest]:
 
     def eight(name: str) -> Callable[[], float]:
         def measure() -> float:
-            with running(settings, name) as (peer, _):
+            with running(settings, name) as (peer, folder):
                 _warm_up(name, peer, SMALL)
                 title = peer.ae_title
                 sent = send(peer.port, instances, called_ae_title=title, associations=8)
+                check_arrival(folder, _WARM_UP + len(instances), SMALL)
             fairness = max(sent.each) / min(sent.each)
             notes.append(f"{name}: slowest association {fairness:.2f} times the fastest")
             return len(instances) / sent.seconds

@@ -67,7 +67,7 @@ def stock_orthanc(folder: Path) -> Orthanc:
 class PlainStoreScp(Peer):
     """DCMTK's storescp without more flags than it needs, not even for a log."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, nodelay: bool = False) -> None:
         port = free_port()
         output = folder / "received"
         output.mkdir()
@@ -77,7 +77,7 @@ class PlainStoreScp(Peer):
             ae_title="STORESCP",
             port=port,
             log=folder / "storescp.log",
-            nodelay=False,
+            nodelay=nodelay,
         )
 
 
@@ -97,4 +97,5 @@ RECEIVERS: dict[str, Make] = {
     "pynetdicom": PynetdicomStoreScp,
     "Orthanc": stock_orthanc,
     RAW_COPY: RawCopy,
+    "storescp, Nagle off": lambda folder: PlainStoreScp(folder, nodelay=True),
 }

@@ -78,7 +78,7 @@ class _Association:
         for message in self._messages:
             self._socket.sendall(message)
             kind, body = self._read_pdu()
-            at = body.find(_STATUS) + len(_STATUS)
+            at = body.rfind(_STATUS) + len(_STATUS)  # a message ID may look like its beginning
             status = body[at : at + 2]
             if kind != 4 or status != b"\0\0":
                 raise RuntimeError(f"the peer answered PDU type {kind}, status {status.hex()}")
