@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import local, query, receive
 from benchmarks.chart import chart
 from benchmarks.contest import Case, Result, Settings, hold
-from benchmarks.machine import describe, file_system
+from benchmarks.machine import describe, file_system, spread_folders
 from benchmarks.report import document, table
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +85,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pypx-bench-", dir=arguments.disk) as folder:
         facts = describe(Path(folder))
+        spread_folders(Path(folder))
         results = _measure(Settings(Path(folder), scale, rounds), arguments.only or list(_CASES))
     facts["took"] = f"{time.monotonic() - started:.0f} s"
     kind = "a quick run: few objects, so only the rough picture" if quick else "medians"

@@ -41,7 +41,7 @@ def _orthanc(settings: Settings, instances: Sequence[Instance]) -> Iterator[Orth
 @contextmanager
 def move(settings: Settings) -> Iterator[Contest]:
     """C-MOVE of one series of 532 KB images from a stock Orthanc."""
-    instances = list(images(min(250, settings.count(250, at_least=50)), LARGE))
+    instances = list(images(min(250, settings.count(250, at_least=30)), LARGE))
     count = len(instances)
     series = DataSet.from_bytes(instances[0].data_set, Encoding.EXPLICIT_LITTLE)
     keys = (

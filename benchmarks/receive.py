@@ -150,8 +150,8 @@ def _storescu(
 @contextmanager
 def _nagle(settings: Settings, full: int, size: int, title: str) -> Iterator[Contest]:
     """A stock storescu; those that stall get a twentieth of the images."""
-    count = settings.count(full, at_least=400)
-    few = max(20, count // 20)
+    count = settings.count(full, at_least=100)
+    few = max(10, count // 20)
     with tempfile.TemporaryDirectory(dir=settings.folder) as text:
         folder = Path(text)
         instances = list(images(count, size))
