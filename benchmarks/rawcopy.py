@@ -1,7 +1,7 @@
 """The physical limit: bytes from a socket into files, one file an object, and nothing else.
 
-In: port and folder, as arguments; on the wire a length (4 bytes, big endian) and so many bytes.
-Out: a file, not synced, and one byte of answer.
+In: port and folder, as arguments, and ``--sync``; on the wire a length (4 bytes, big endian) and
+so many bytes. Out: a file, synced with its folder if that was asked for, and one byte of answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BUFFER = 1 << 20
 _numbers = itertools.count()
 
 
-def _copy(sock: socket.socket, folder: int) -> None:
+def _copy(sock: socket.socket, folder: int, is_synced: bool) -> None:
     buffer = memoryview(bytearray(_BUFFER))
     while True:
         size = sock.recv_into(buffer)
@@ -31,6 +31,9 @@ def _copy(sock: socket.socket, folder: int) -> None:
         while left and (size := sock.recv_into(buffer)):
             os.write(fd, buffer[:size])
             left -= size
+        if is_synced:
+            getattr(os, "fdatasync", os.fsync)(fd)
+            os.fsync(folder)
         os.close(fd)
         sock.sendall(b"\0")
 
@@ -43,7 +46,7 @@ def main() -> None:
             sock, _ = server.accept()
             with sock:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _copy(sock, folder)
+                _copy(sock, folder, "--sync" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.peers.process import HOST, Peer, run
 
 from benchmarks.contest import Bar, Contest, Entrant, Settings
 from benchmarks.objects import LARGE, SMALL, Instance, images, write_files
-from benchmarks.receivers import OURS, RAW_COPY, RECEIVERS, dcmtk_program
+from benchmarks.receivers import OURS, RAW_COPY, RAW_COPY_SYNCED, RECEIVERS, dcmtk_program
 from benchmarks.sender import send, send_raw
 
 __all__ = [
@@ -63,7 +63,7 @@ def check_arrival(folder: Path, count: int, size: int) -> None:
 def _warm_up(name: str, peer: Peer, size: int) -> None:
     """Send a few images of another series: what a process does once is not counted."""
     instances = list(images(_WARM_UP, size, first=10_000_000))
-    if name == RAW_COPY:
+    if name in (RAW_COPY, RAW_COPY_SYNCED):
         send_raw(peer.port, instances)
     else:
         send(peer.port, instances, called_ae_title=peer.ae_title)
@@ -73,7 +73,7 @@ def _receive(settings: Settings, name: str, instances: Sequence[Instance]) -> fl
     size = len(instances[0].data_set)
     with running(settings, name) as (peer, folder):
         _warm_up(name, peer, size)
-        if name == RAW_COPY:
+        if name in (RAW_COPY, RAW_COPY_SYNCED):
             sent = send_raw(peer.port, instances)
         else:
             sent = send(peer.port, instances, called_ae_title=peer.ae_title)
@@ -91,7 +91,16 @@ def _entrants(
     return [entrant(name, shares.get(name, 1.0)) for name in _ALL]
 
 
-_ALL = (OURS, _NOT_DURABLE, "storescp", "storescp +B", "pynetdicom", "Orthanc", RAW_COPY)
+_ALL = (
+    OURS,
+    _NOT_DURABLE,
+    "storescp",
+    "storescp +B",
+    "pynetdicom",
+    "Orthanc",
+    RAW_COPY,
+    RAW_COPY_SYNCED,
+)
 _SLOW = {"pynetdicom": 0.25, "Orthanc": 0.25}
 
 

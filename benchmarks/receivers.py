@@ -13,6 +13,7 @@ from tests.peers.pynetdicom_peers import PynetdicomStoreScp
 __all__ = [
     "OURS",
     "RAW_COPY",
+    "RAW_COPY_SYNCED",
     "RECEIVERS",
     "Make",
     "PxListen",
@@ -45,13 +46,13 @@ class PxListen(Peer):
 class RawCopy(Peer):
     """The same bytes from the socket into files, without DICOM."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         output = folder / "received"
         output.mkdir()
         port = free_port()
         super().__init__(
             sys.executable,
-            *("-m", "benchmarks.rawcopy", str(port), output),
+            *("-m", "benchmarks.rawcopy", str(port), output, *flags),
             ae_title="RAW",
             port=port,
             log=folder / "rawcopy.log",
@@ -88,6 +89,7 @@ def dcmtk_program(name: str) -> str:
 
 OURS = "pypx"
 RAW_COPY = "raw copy"
+RAW_COPY_SYNCED = "raw copy, synced"
 #: By name; each makes a peer that is not started. All as they come, Nagle as they have it.
 RECEIVERS: dict[str, Make] = {
     OURS: PxListen,
@@ -97,5 +99,6 @@ RECEIVERS: dict[str, Make] = {
     "pynetdicom": PynetdicomStoreScp,
     "Orthanc": stock_orthanc,
     RAW_COPY: RawCopy,
+    RAW_COPY_SYNCED: lambda folder: RawCopy(folder, "--sync"),
     "storescp, Nagle off": lambda folder: PlainStoreScp(folder, nodelay=True),
 }
