@@ -13,7 +13,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 IN_MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2048 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint format clean help
+.PHONY: demo test crash bench lint format clean help
 
 demo: $(VENV)/.stamp-install ## show what pypx does: a PACS in a box, no network needed
 	@$(BIN)/px demo
@@ -25,6 +25,10 @@ test: $(VENV)/.stamp-test ## run the tests; make test ARGS="-k echo" runs some o
 bench: $(VENV)/.stamp-test ## measure pypx beside others; make bench ARGS="--quick" in a minute
 	@tools/install_peers.sh
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+crash: $(VENV)/.stamp-test ## kill the receiver, cut its power, fill its disk, fail its system calls
+	@tools/install_peers.sh
+	PYPX_CRASH=1 $(BIN)/python -m pytest --numprocesses 2 tests/crash $(ARGS)
 
 lint: $(VENV)/.stamp-lint ## check format, style, types and the layers
 	$(BIN)/ruff format --check .

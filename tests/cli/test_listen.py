@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import signal
@@ -167,6 +168,18 @@ def test_what_is_no_use_is_exit_2(px: Px, arguments: list[str], said: str) -> No
     ran = px("listen", *arguments)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs threads with IDs")
+def test_a_signal_that_another_thread_gets_stops_it_too(listen: Any) -> None:
+    listener = listen()
+    threads = sorted(
+        int(task.name) for task in Path(f"/proc/{listener.process.pid}/task").iterdir()
+    )
+    assert len(threads) > 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.tgkill(listener.process.pid, threads[-1], int(signal.SIGTERM)) == 0
+    assert listener.process.wait(WAIT) == 0
 
 
 @pytest.mark.parametrize(

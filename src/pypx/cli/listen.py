@@ -145,15 +145,23 @@ def command(
 def _stop_on_signals(invocation: Invocation) -> Callable[[], None]:
     """Stop politely on SIGTERM and on the first Ctrl-C; gives what waits for one of them.
 
-    A handler must not wait for a lock that the main thread may hold, so it writes to a pipe.
+    The kernel may give a signal to any thread, and Python runs its handler in the main one,
+    which would sleep on: so the signal itself writes to the pipe that the main thread reads.
+    A handler must not wait for a lock that the main thread may hold, so it only sets a flag.
     """
     reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    stopping = False
 
     def stop() -> None:
+        nonlocal stopping
+        stopping = True
         os.write(writing, b"x")
 
     def wait() -> None:
-        os.read(reading, 1)
+        while not stopping:
+            os.read(reading, 1)
 
     invocation.interrupts.cancel = stop
     signal.signal(signal.SIGTERM, lambda *_: stop())
