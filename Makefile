@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-install ## show what pypx does: a PACS in a box, no network
 
 test: $(VENV)/.stamp-test ## run the tests; make test ARGS="-k echo" runs some of them
 	@tools/install_peers.sh
-	$(IN_MEMORY) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(IN_MEMORY) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 bench: $(VENV)/.stamp-test ## measure pypx beside others; make bench ARGS="--quick" in a minute
 	@tools/install_peers.sh

@@ -13,8 +13,8 @@ from hypothesis import settings
 from tests.corpus import Corpus, CorpusError
 from tests.corpus import corpus as build_corpus
 
-settings.register_profile("pypx", deadline=None, max_examples=100)
-settings.register_profile("ci", settings.get_profile("pypx"), derandomize=True, print_blob=True)
+settings.register_profile("pypx", deadline=None, max_examples=40)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "pypx")
 
 

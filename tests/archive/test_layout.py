@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pypx.archive.attributes import Level
@@ -272,7 +272,6 @@ def test_the_depth_of_a_level(name: str, depths: tuple[int, int, int]) -> None:
     assert tuple(layout.depth_of(level) for level in levels) == depths
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     text=st.text(st.characters(), max_size=200),
     other=st.text(max_size=80),

@@ -35,7 +35,7 @@ from tests.dicom.vectors import (
     sequence_end,
 )
 
-quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SYNTAX = {
     Encoding.IMPLICIT_LITTLE: IMPLICIT_VR_LITTLE_ENDIAN,

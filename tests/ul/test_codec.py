@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pypx.errors import LocalProtocolError, RemoteProtocolError
@@ -41,7 +41,6 @@ def test_decode(vector: Vector) -> None:
 
 
 @given(pdus)
-@settings(max_examples=150, deadline=None)
 def test_decode_is_the_inverse_of_encode(pdu) -> None:
     encoded = encode_pdu(pdu)
     assert int.from_bytes(encoded[2:6]) == len(encoded) - 6
@@ -49,7 +48,6 @@ def test_decode_is_the_inverse_of_encode(pdu) -> None:
 
 
 @given(st.integers(0, 255), st.binary(max_size=300))
-@settings(max_examples=100, deadline=None)
 def test_any_body_is_a_pdu_or_an_error_of_the_peer(pdu_type: int, body: bytes) -> None:
     try:
         decode_pdu(pdu_type, body)
@@ -59,7 +57,6 @@ def test_any_body_is_a_pdu_or_an_error_of_the_peer(pdu_type: int, body: bytes) -
 
 
 @given(st.sampled_from(VECTORS[:4]), st.data())
-@settings(max_examples=150, deadline=None)
 def test_any_change_of_a_good_pdu_is_a_pdu_or_an_error_of_the_peer(vector, data) -> None:
     body = bytearray(vector.octets[6:])
     for _ in range(data.draw(st.integers(1, 4))):

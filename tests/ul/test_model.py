@@ -167,7 +167,7 @@ class TwoEndsOverASplittingWire(TwoEnds):
         return FaultyWire(*ends, seed=1, split=0.8, delay=0.3, longest_delay=0.1)
 
 
-class_settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+class_settings = settings(stateful_step_count=25, deadline=None)
 TestTwoEnds = TwoEnds.TestCase
 TestTwoEnds.settings = class_settings
 TestTwoEndsOverASplittingWire = TwoEndsOverASplittingWire.TestCase

@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pypx.errors import RemoteProtocolError
@@ -106,7 +106,6 @@ def test_fifty_pdus_in_one_segment() -> None:
 
 
 @given(st.lists(pdus, min_size=1, max_size=4), st.data())
-@settings(max_examples=100, deadline=None)
 def test_the_split_changes_nothing(values, data) -> None:
     stream = bytearray(b"".join(map(encode_pdu, values)))
     for _ in range(data.draw(st.integers(0, 2))):
@@ -118,7 +117,6 @@ def test_the_split_changes_nothing(values, data) -> None:
 
 
 @given(st.lists(st.binary(max_size=50), max_size=6))
-@settings(max_examples=100, deadline=None)
 def test_any_bytes_give_items(pieces: list[bytes]) -> None:
     items = read(pieces)
     errors = [item for item in items if isinstance(item, tuple) and item[0] == "error"]
