@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.cli.keys import KeyCommand, key_option, level_of, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, level_of, model_option, parse_keys
 from pypx.cli.notes import Notes, counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, error_object
@@ -49,11 +49,7 @@ class _PartialError(PypxError):
     type=click.Choice(["patient", "study", "series", "image"]),
     help="What is looked for.  [default: study]",
 )
-@click.option(
-    "--model",
-    type=click.Choice(["patient", "study"]),
-    help="Information model.  [default: the node's, or study]",
-)
+@model_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N matches.")
 @click.option("--tree", is_flag=True, help="Studies with their series.")
 @click.option("--dicom-json", is_flag=True, help="JSON of the DICOM model (PS3.18 F).")

@@ -16,7 +16,13 @@ from pypx.cli.command import PxCommand
 from pypx.dicom.dictionary import keyword_of, parse_tag, tag_of, tag_text, vr_of
 from pypx.errors import ConfigError
 
-__all__ = ["KeyCommand", "key_option", "level_of", "parse_keys"]
+__all__ = ["KeyCommand", "key_option", "level_of", "model_option", "parse_keys"]
+
+model_option = click.option(
+    "--model",
+    type=click.Choice(["patient", "study"]),
+    help="Information model.  [default: the node's, or study]",
+)
 
 _ISO_DATE = re.compile(r"(\d{4})([-/])(\d{2})\2(\d{2})")
 _DATE_RANGE = re.compile(r"(\d{8})?(?:\.\.|-)(\d{8})?")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.address import check_ae_title
-from pypx.cli.keys import KeyCommand, key_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
@@ -42,11 +42,7 @@ _LATEST = 60.0  # seconds, unless --timeout says otherwise
     type=click.Choice(["patient", "study", "series", "image"]),
     help="What is moved.  [default: the lowest level that a key belongs to]",
 )
-@click.option(
-    "--model",
-    type=click.Choice(["patient", "study"]),
-    help="Information model.  [default: the node's, or study]",
-)
+@model_option
 @click.option("--to", metavar="AET", help="Destination, as the PACS knows it.  [default: us]")
 @click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
 @click.option(

@@ -14,7 +14,8 @@ from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.dicom import uids
 from pypx.dimse import status as status_codes
 from pypx.dimse.messages import CEchoRQ, CEchoRSP
-from pypx.errors import NoPresentationContextError, RemoteProtocolError, StatusError
+from pypx.errors import NoPresentationContextError, StatusError
+from pypx.net.channel import MAXIMUM_LENGTH
 from pypx.net.connection import Connection, Timeouts
 from pypx.ul.negotiation import AcceptedContext, propose
 from pypx.ul.pdu import AAssociateRQ, UserInformation
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from pypx.client.query import Keys, Level, Matches, Model
     from pypx.client.store import Instance, Store
 
-__all__ = ["MAXIMUM_LENGTH", "Client", "Echo", "Peer"]
-
-MAXIMUM_LENGTH = 1024 * 1024
-"""The longest P-DATA-TF that we receive, in bytes. It is streamed, so it costs no memory."""
+__all__ = ["Client", "Echo", "Peer"]
 
 _UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
 _QUERY_RETRIEVE = (
@@ -178,13 +176,9 @@ class Client:
         message_id = self._next_message_id()
         started = time.perf_counter()
         connection.send(context.context_id, CEchoRQ(message_id))
-        response = connection.receive().message
+        received = connection.receive()
         seconds = time.perf_counter() - started
-        if not isinstance(response, CEchoRSP):
-            self.abort()
-            raise RemoteProtocolError(
-                f"{self.address} answered our C-ECHO with a {type(response).__name__}."
-            )
+        response = connection.response_to(message_id, CEchoRSP, received)
         if response.status != status_codes.SUCCESS:
             meaning = status_codes.sentence(response.status, "C-ECHO")
             raise StatusError(

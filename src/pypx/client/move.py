@@ -19,7 +19,6 @@ from pypx.errors import (
     DataSetError,
     PeerTimeoutError,
     PypxError,
-    RemoteProtocolError,
     StatusError,
 )
 from pypx.net.connection import Connection, Received
@@ -120,16 +119,7 @@ class Move(Iterator[Progress]):
 
     def _next(self) -> Progress:
         received = self._wait()
-        response = received.message
-        if (
-            not isinstance(response, CMoveRSP)
-            or response.message_id_being_responded_to != self._message_id
-        ):
-            self._connection.abort()
-            raise RemoteProtocolError(
-                f"{self._connection.address} answered our C-MOVE with a "
-                f"{type(response).__name__} that belongs to something else."
-            )
+        response = self._connection.response_to(self._message_id, CMoveRSP, received)
         self.progress = self._updated(response)
         if category(response.status) is Category.PENDING:
             return self.progress

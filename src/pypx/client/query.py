@@ -225,15 +225,7 @@ class Matches(Iterator[DataSet]):
 
     def _receive(self) -> DataSet | None:
         received = self._connection.receive()
-        response = received.message
-        if (
-            not isinstance(response, CFindRSP)
-            or response.message_id_being_responded_to != self._message_id
-        ):
-            raise RemoteProtocolError(
-                f"{self._connection.address} answered our C-FIND with a "
-                f"{type(response).__name__} that belongs to something else."
-            )
+        response = self._connection.response_to(self._message_id, CFindRSP, received)
         match category(response.status):
             case Category.PENDING:
                 if response.status == status_codes.PENDING_WITH_WARNING:

@@ -15,7 +15,7 @@ from typing import Protocol
 from pypx.dicom.elements import decode_elements, encoding_of
 from pypx.dicom.part10 import decode_preamble_and_meta
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
-from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError, RemoteProtocolError
+from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError
 from pypx.net.connection import Connection
 from pypx.values import frozen
 
@@ -181,14 +181,5 @@ class Store:
             )
         self._message_id = self._message_id % 0xFFFF + 1
         send_instance(self._connection, context.context_id, self._message_id, instance, originator)
-        response = self._connection.receive().message
-        if (
-            not isinstance(response, CStoreRSP)
-            or response.message_id_being_responded_to != self._message_id
-        ):
-            self._connection.abort()
-            raise RemoteProtocolError(
-                f"{self._connection.address} answered our C-STORE with a "
-                f"{type(response).__name__} that belongs to something else."
-            )
-        return response
+        received = self._connection.receive()
+        return self._connection.response_to(self._message_id, CStoreRSP, received)

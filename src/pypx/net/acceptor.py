@@ -12,14 +12,12 @@ from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CEchoRSP
 from pypx.dimse.status import SUCCESS
+from pypx.net.channel import MAXIMUM_LENGTH
 from pypx.net.served import ServedAssociation
 from pypx.ul.negotiation import Support, answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRQ, ContextResult
 
-__all__ = ["MAXIMUM_LENGTH", "acceptance", "choose_uncompressed", "serve_echo"]
-
-MAXIMUM_LENGTH = 1024 * 1024
-"""The longest P-DATA-TF that we ask peers to send, in bytes; it is streamed and costs no memory."""
+__all__ = ["acceptance", "choose_uncompressed", "serve_echo"]
 
 _UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
 

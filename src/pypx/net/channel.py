@@ -14,7 +14,10 @@ from collections.abc import Iterable
 from pypx.dimse.session import Session, SessionEvent
 from pypx.errors import ConnectionLostError, PeerTimeoutError
 
-__all__ = ["READ_SIZE", "Channel", "prepare_socket"]
+__all__ = ["MAXIMUM_LENGTH", "READ_SIZE", "Channel", "prepare_socket"]
+
+MAXIMUM_LENGTH = 1024 * 1024
+"""The longest P-DATA-TF that we ask peers to send, in bytes; it is streamed and costs no memory."""
 
 READ_SIZE = 1024 * 1024
 """At most so many bytes are read at once, into one buffer for the life of the channel."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import TypeVar
 
 from pypx.address import Address
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
@@ -38,6 +39,8 @@ from pypx.ul.association import (
 from pypx.ul.negotiation import AcceptedContext, accepted_contexts
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence, reject_sentence
 from pypx.values import frozen
+
+R = TypeVar("R", bound=Message)
 
 __all__ = ["Connection", "Received", "Timeouts"]
 
@@ -192,6 +195,22 @@ class Connection:
                 hint="The PACS may be busy or the network slow: try again, or allow more time.",
             )
         return received
+
+    def response_to(self, message_id: int, kind: type[R], received: Received) -> R:
+        """Give the response in ``received``, if it is one to our request.
+
+        Raises:
+            RemoteProtocolError: It belongs to something else; the association is aborted.
+        """
+        response = received.message
+        answered = getattr(response, "message_id_being_responded_to", None)
+        if not isinstance(response, kind) or answered != message_id:
+            self.abort()
+            raise RemoteProtocolError(
+                f"{self.address} answered our request with a {type(response).__name__} "
+                f"that belongs to something else: a {kind.__name__} was expected."
+            )
+        return response
 
     def poll(self, timeout: float) -> Received | None:
         """Give the next whole message, or None when the peer was silent for ``timeout`` seconds."""

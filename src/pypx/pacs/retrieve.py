@@ -30,6 +30,7 @@ from pypx.errors import (
 )
 from pypx.net.served import ServedAssociation
 from pypx.pacs.find import UNIQUE_KEYS, level_of, matching_keys, read_identifier
+from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 from pypx.values import frozen
 
 __all__ = ["serve_get", "serve_move"]
@@ -38,7 +39,6 @@ _DESTINATION_UNKNOWN = 0xA801
 _CANNOT_PERFORM = 0xA702
 _DOES_NOT_MATCH = 0xA900
 _SOME_FAILED = 0xB000
-_CONTEXTS_AT_ONCE = 128
 
 Send = Callable[[Instance], int]
 """Perform one sub-operation and give the status of its C-STORE response."""
@@ -77,21 +77,16 @@ def _wanted(archive: Archive, identifier: DataSet, sop_class_uid: str) -> list[I
             f"The identifier has no {UNIQUE_KEYS[level]}, the unique key of its level."
         )
     unique = {keyword: keys[keyword] for keyword in UNIQUE_KEYS.values() if keyword in keys}
-    instances = []
-    for row in archive.find("image", unique):
-        located = archive.locate(str(row["SOPInstanceUID"]))
-        if located is not None:
-            meta = located.meta
-            instances.append(
-                Instance(
-                    located.path,
-                    meta.sop_class_uid,
-                    meta.sop_instance_uid,
-                    meta.transfer_syntax_uid,
-                    located.data_set_offset,
-                )
-            )
-    return instances
+    return [
+        Instance(
+            located.path,
+            located.meta.sop_class_uid,
+            located.meta.sop_instance_uid,
+            located.meta.transfer_syntax_uid,
+            located.data_set_offset,
+        )
+        for located in archive.instances(unique)
+    ]
 
 
 @frozen
@@ -101,6 +96,15 @@ class _Request:
     association: ServedAssociation
     context_id: int
     message: CMoveRQ | CGetRQ
+
+    def read(self, archive: Archive) -> list[Instance] | None:
+        """Give what the identifier names; None where it names nothing, and that is answered."""
+        try:
+            identifier = read_identifier(self.association, self.context_id)
+            return _wanted(archive, identifier, self.message.affected_sop_class_uid)
+        except (DataSetError, ConfigError) as error:
+            self.answer(_DOES_NOT_MATCH, comment=error.message)
+            return None
 
     def answer(self, status: int, count: _Count | None = None, comment: str = "") -> None:
         """Send a response; a final one names the failed instances (0008,0058)."""
@@ -152,11 +156,8 @@ def serve_move(
 ) -> None:
     """Answer one C-MOVE."""
     request = _Request(association, context_id, message)
-    try:
-        identifier = read_identifier(association, context_id)
-        instances = _wanted(archive, identifier, message.affected_sop_class_uid)
-    except (DataSetError, ConfigError) as error:
-        request.answer(_DOES_NOT_MATCH, comment=error.message)
+    instances = request.read(archive)
+    if instances is None:
         return
     destination = destinations.get(message.move_destination)
     if destination is None:
@@ -186,8 +187,8 @@ class _Sender:
         self._originator = originator
         self._stores: dict[tuple[str, str], Store] = {}
         pairs = [(cls, syntaxes[0]) for cls, syntaxes in Store.contexts(instances)]
-        for start in range(0, len(pairs), _CONTEXTS_AT_ONCE):
-            batch = pairs[start : start + _CONTEXTS_AT_ONCE]
+        for start in range(0, len(pairs), MAXIMUM_CONTEXTS):
+            batch = pairs[start : start + MAXIMUM_CONTEXTS]
             client = stack.enter_context(Client(destination, calling_ae_title=ae_title))
             some = [one for one in instances if _pair(one) in batch]
             store = client.store(some)
@@ -212,11 +213,8 @@ def serve_get(
 ) -> None:
     """Answer one C-GET: the sub-operations come back over the same association."""
     request = _Request(association, context_id, message)
-    try:
-        identifier = read_identifier(association, context_id)
-        instances = _wanted(archive, identifier, message.affected_sop_class_uid)
-    except (DataSetError, ConfigError) as error:
-        request.answer(_DOES_NOT_MATCH, comment=error.message)
+    instances = request.read(archive)
+    if instances is None:
         return
     message_ids = _message_ids()
 
