@@ -96,6 +96,9 @@ class Scripted:
             implementation_class_uid="1.2.3",
         )
 
+    def began(self, association: ServedAssociation) -> None:
+        pass
+
     def ended(self, association: ServedAssociation) -> None:
         self.failures.append(association.failure)
 

@@ -59,6 +59,15 @@ __all__ = [
 ]
 
 
+def _revive(
+    kind: type[PypxError], arguments: tuple[object, ...], facts: dict[str, object]
+) -> PypxError:
+    """Make an error out of what was pickled of it."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(facts)
+    return error
+
+
 class PypxError(Exception):
     """Whatever pypx raises on purpose.
 
@@ -76,6 +85,10 @@ class PypxError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the facts: the arguments differ from class to class."""
+        return _revive, (type(self), self.args, self.__dict__.copy())
 
 
 class ConfigError(PypxError):

@@ -30,6 +30,7 @@ class Echoer:
     """A provider that answers C-ECHO, and fails on C-FIND as nothing should."""
 
     def __init__(self) -> None:
+        self.began_associations: list[ServedAssociation] = []
         self.ended_associations: list[ServedAssociation] = []
         self.changed = threading.Condition()
         self.services: Mapping[type[Message], Service] = {
@@ -41,6 +42,10 @@ class Echoer:
         if request.calling_ae_title == "UNWANTED":
             return AAssociateRJ(1, 1, 3)
         return answer(request, lambda _, syntaxes: syntaxes[0], implementation_class_uid="1.2.3")
+
+    def began(self, association: ServedAssociation) -> None:
+        assert association.contexts
+        self.began_associations.append(association)
 
     def ended(self, association: ServedAssociation) -> None:
         with self.changed:

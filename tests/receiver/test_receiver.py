@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,17 @@ from pypx.client.store import Instance
 from pypx.dicom import uids
 from pypx.dicom.part10 import decode_preamble_and_meta
 from pypx.dimse.messages import CStoreRQ, CStoreRSP
-from pypx.errors import ArchiveFullError, AssociationRejectedError, ConfigError
+from pypx.errors import (
+    ArchiveFullError,
+    AssociationRejectedError,
+    ConfigError,
+    PeerTimeoutError,
+    PypxError,
+)
 from pypx.net.connection import Connection, Timeouts
 from pypx.receiver.allow import AllowRule
-from pypx.receiver.receiver import AssociationSummary, Receiver, choose_transfer_syntax
+from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
+from pypx.receiver.receiver import Receiver, choose_transfer_syntax
 from tests.objects import CT_IMAGE, data_set, write_file
 
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN
@@ -33,14 +41,32 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         yield one
 
 
-@pytest.fixture
-def summaries() -> list[AssociationSummary]:
-    return []
+class Heard:
+    """Notes down what a receiver tells."""
+
+    def __init__(self) -> None:
+        self.began: list[AssociationBegan] = []
+        self.received: list[InstanceReceived] = []
+        self.summaries: list[AssociationSummary] = []
+
+    def association_began(self, event: AssociationBegan) -> None:
+        self.began.append(event)
+
+    def instance_received(self, event: InstanceReceived) -> None:
+        self.received.append(event)
+
+    def association_ended(self, event: AssociationSummary) -> None:
+        self.summaries.append(event)
 
 
 @pytest.fixture
-def receiver(archive: Archive, summaries: list[AssociationSummary]) -> Iterator[Receiver]:
-    with Receiver(archive, port=0, on_association=summaries.append) as one:
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def receiver(archive: Archive, heard: Heard) -> Iterator[Receiver]:
+    with Receiver(archive, port=0, observer=heard) as one:
         yield one
 
 
@@ -235,7 +261,7 @@ def test_low_space_is_refused_before_the_disk_is_full(
 
 @pytest.mark.parametrize("way", ["abort", "close"])
 def test_an_object_that_breaks_off_leaves_nothing(
-    archive: Archive, receiver: Receiver, summaries: list[AssociationSummary], way: str
+    archive: Archive, receiver: Receiver, heard: Heard, way: str
 ) -> None:
     connection = client(receiver).connect([(CT_IMAGE, (EXPLICIT,))])
     connection.send(1, CStoreRQ(1, CT_IMAGE, "1.2.3.4.1"))
@@ -247,7 +273,8 @@ def test_an_object_that_breaks_off_leaves_nothing(
     receiver.stop()
     assert tree(archive) == quarantined(archive) == []
     assert list((archive.root / ".pypx" / "incoming").iterdir()) == []
-    assert summaries[0].error is not None
+    assert heard.summaries[0].error is not None
+    assert heard.received == []
 
 
 def test_a_resend_that_breaks_off_leaves_the_stored_one_as_it_was(
@@ -350,19 +377,43 @@ def test_the_same_object_over_many_associations_is_one_file(
     assert list((archive.root / ".pypx" / "superseded").rglob("*.dcm")) == []
 
 
-def test_the_summary_says_what_an_association_brought(
-    receiver: Receiver, summaries: list[AssociationSummary]
-) -> None:
+def test_an_observer_hears_what_an_association_brought(receiver: Receiver, heard: Heard) -> None:
     one = client(receiver).connect([(CT_IMAGE, (EXPLICIT,))])
     store(one, data_set())
     store(one, data_set())
     store(one, b"garbage")
     one.release()
     receiver.stop()
-    (summary,) = summaries
+    (summary,) = pickle.loads(pickle.dumps(heard.summaries))
+    (began,) = pickle.loads(pickle.dumps(heard.began))
+    assert summary.association_id == began.association_id != ""
+    assert (began.calling_ae_title, began.host) == ("TESTS", "127.0.0.1")
     assert (summary.calling_ae_title, summary.called_ae_title) == ("TESTS", "PYPX")
     assert (summary.totals.instances, summary.totals.duplicates) == (2, 1)
     assert (summary.totals.failures, summary.error) == (1, None)
+    first, second, third = pickle.loads(pickle.dumps(heard.received))
+    assert {one.association_id for one in (first, second, third)} == {began.association_id}
+    assert (first.status, first.outcome, first.is_stored) == (0, "new", True)
+    assert Path(first.path).stat().st_size == first.bytes == summary.totals.bytes // 2
+    assert (first.study_instance_uid, first.series_instance_uid) == ("1.2.3", "1.2.3.4")
+    assert (second.outcome, second.path) == ("duplicate", first.path)
+    assert (third.status, third.is_stored, third.path) == (0xC000, False, "")
+    assert third.sop_instance_uid == "1.2.3.4.1"
+    assert third.comment
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AssociationRejectedError("No.", result=1, source=1, reason=3),
+        PeerTimeoutError("Silence.", phase="send", hint="Wait."),
+        ConfigError("Wrong."),
+    ],
+)
+def test_errors_cross_processes(error: PypxError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (again.__dict__, str(again)) == (error.__dict__, str(error))
 
 
 def test_who_is_not_allowed_is_rejected(archive: Archive) -> None:

@@ -69,6 +69,8 @@ class Stored(NamedTuple):
         bytes: The size of the file.
         outcome: ``new``; ``duplicate``: the very same content was there, nothing was written;
             ``superseded``: other content was there, and is kept in ``.pypx/superseded``.
+        study_instance_uid: Of its study.
+        series_instance_uid: Of its series.
         indexed: False when the index is not available now and will have the row later.
         superseded: Where the older content is kept, if there was one.
     """
@@ -77,6 +79,8 @@ class Stored(NamedTuple):
     path: Path
     bytes: int
     outcome: Outcome
+    study_instance_uid: str
+    series_instance_uid: str
     indexed: bool = True
     superseded: Path | None = None
 
@@ -310,7 +314,16 @@ class Storage:
 
     def _stored(self, entry: Entry, outcome: Outcome, indexed: bool = True) -> Stored:
         path = self.tree.absolute(entry.path)
-        return Stored(entry.sop_instance_uid, path, entry.bytes, outcome, indexed)
+        values = entry.values
+        return Stored(
+            sop_instance_uid=entry.sop_instance_uid,
+            path=path,
+            bytes=entry.bytes,
+            outcome=outcome,
+            study_instance_uid=values["StudyInstanceUID"],
+            series_instance_uid=values["SeriesInstanceUID"],
+            indexed=indexed,
+        )
 
 
 def _unreadable(entry: Entry) -> Entry:

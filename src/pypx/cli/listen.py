@@ -21,7 +21,13 @@ from pypx.cli.output import Output, error_object, json_text, visible
 from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
-    from pypx.receiver.receiver import AssociationSummary, Receiver, Totals
+    from pypx.receiver.events import (
+        AssociationBegan,
+        AssociationSummary,
+        InstanceReceived,
+        Totals,
+    )
+    from pypx.receiver.receiver import Receiver
 
 __all__ = ["command"]
 
@@ -128,7 +134,7 @@ def command(
             allow_any=allow_any,
             idle_timeout=invocation.timeout or _IDLE_TIMEOUT,
             min_free=min_free,
-            on_association=log.add,
+            observer=log,
         )
         wait_for_stop = _stop_on_signals(invocation)
         receiver.start()
@@ -198,7 +204,13 @@ class _Log:
         self._out = out
         self._lock = threading.Lock()
 
-    def add(self, summary: AssociationSummary) -> None:
+    def association_began(self, event: AssociationBegan) -> None:
+        """Nothing is told of it before its end."""
+
+    def instance_received(self, event: InstanceReceived) -> None:
+        """Its association will tell of it."""
+
+    def association_ended(self, summary: AssociationSummary) -> None:
         """Write a line for an association that is over."""
         with self._lock:
             self.associations += 1
@@ -235,8 +247,9 @@ def _sentence(summary: AssociationSummary) -> str:
     words += [f"{totals.duplicates} here already"] if totals.duplicates else []
     words += [f"{totals.superseded} replaced"] if totals.superseded else []
     if totals.failures:
-        reason = totals.last_failure.comment if totals.last_failure else ""
-        words.append(f"{totals.failures} not stored" + (f" ({reason})" if reason else ""))
+        failure = totals.last_failure
+        reason = f" ({failure.comment})" if failure and failure.comment else ""
+        words.append(f"{totals.failures} not stored{reason}")
     return visible(f"{_peer(summary)}  {', '.join(words)}")
 
 

@@ -15,7 +15,7 @@ from pypx.errors import ArchiveError, CancelledError, PypxError, StatusError
 
 if TYPE_CHECKING:
     from pypx.client.move import Progress, RetrieveResult
-    from pypx.receiver.receiver import Totals
+    from pypx.receiver.events import Totals
 
 __all__ = ["Transfer"]
 

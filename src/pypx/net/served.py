@@ -55,6 +55,10 @@ class Provider(Protocol):
         """Answer an association request of the peer at ``host``."""
         ...
 
+    def began(self, association: ServedAssociation) -> None:
+        """Hear that an association was accepted, before anything is served over it."""
+        ...
+
     def ended(self, association: ServedAssociation) -> None:
         """Hear that an association is over; ``association.failure`` says how."""
         ...
@@ -218,14 +222,20 @@ class ServedAssociation:
         """Close the transport, whatever is under way; for another thread to call."""
         self._channel.close()
 
-    def run(self, negotiate: Negotiate, services: Mapping[type[Message], Service]) -> None:
-        """Negotiate and serve until the association is over; note why in ``failure``."""
+    def run(self, provider: Provider, negotiate: Negotiate) -> None:
+        """Negotiate and serve until the association is over; note why in ``failure``.
+
+        Args:
+            provider: What is offered; its ``ended`` is the caller's to call.
+            negotiate: Answers the association request, for the provider.
+        """
         association = self._channel.session.association
         association.transport_connected(time.monotonic())
         try:
             if self._negotiate(negotiate):
+                provider.began(self)
                 while True:
-                    self._serve(services, self.next_message())
+                    self._serve(provider.services, self.next_message())
         except _Ended:
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:

@@ -106,7 +106,7 @@ class Server:
 
     def _run(self, served: ServedAssociation) -> None:
         try:
-            served.run(self._negotiate, self._provider.services)
+            served.run(self._provider, self._negotiate)
         except Exception:  # noqa: BLE001
             # A receiver never dies of one association: whatever went wrong in this
             # one is a defect of ours, told with its traceback, and the others go on.

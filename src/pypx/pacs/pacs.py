@@ -104,6 +104,9 @@ class Pacs:
             return choose_transfer_syntax(proposed)
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
 
+    def began(self, association: ServedAssociation) -> None:
+        """Hear that an association was accepted; nobody asks for it here."""
+
     def ended(self, association: ServedAssociation) -> None:
         """Hear that an association is over; nobody asks for it here."""
 

@@ -6,74 +6,38 @@ summary when an association is over.
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pypx.address import DEFAULT_AE_TITLE, check_ae_title
 from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
-from pypx.errors import ConfigError, PypxError
+from pypx.errors import ConfigError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.receiver.events import (
+    AssociationBegan,
+    AssociationSummary,
+    InstanceReceived,
+    Observer,
+    Totals,
+)
 from pypx.receiver.store import StoreResult, answer_store, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
-from pypx.values import frozen
 
-__all__ = ["DEFAULT_PORT", "AssociationSummary", "Receiver", "Totals", "choose_transfer_syntax"]
+__all__ = ["DEFAULT_PORT", "Receiver", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
 _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
-
-
-@dataclass(slots=True)
-class Totals:
-    """Running numbers of instances; ``bytes`` are of data sets with their file meta."""
-
-    instances: int = 0
-    bytes: int = 0
-    duplicates: int = 0
-    superseded: int = 0
-    failures: int = 0
-    last_failure: StoreResult | None = None
-
-    def add(self, result: StoreResult) -> None:
-        """Count one C-STORE."""
-        if result.stored is None:
-            self.failures += 1
-            self.last_failure = result
-            return
-        self.instances += 1
-        self.bytes += result.stored.bytes
-        self.duplicates += result.stored.outcome == "duplicate"
-        self.superseded += result.stored.outcome == "superseded"
-
-
-@frozen
-class AssociationSummary:
-    """What one association brought.
-
-    Attributes:
-        host: Address of the peer.
-        calling_ae_title: What it calls itself.
-        called_ae_title: What it calls us.
-        totals: The instances.
-        seconds: From its connection to its end.
-        error: Why it did not end by release; None where it did.
-    """
-
-    host: str
-    calling_ae_title: str
-    called_ae_title: str
-    totals: Totals
-    seconds: float
-    error: PypxError | None
 
 
 def choose_transfer_syntax(proposed: Sequence[str]) -> str:
@@ -88,6 +52,37 @@ def choose_transfer_syntax(proposed: Sequence[str]) -> str:
     if first in convertible and uids.EXPLICIT_VR_LITTLE_ENDIAN in proposed:
         return uids.EXPLICIT_VR_LITTLE_ENDIAN
     return first
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is noted of one association."""
+
+    association_id: str = ""
+    totals: Totals = field(default_factory=Totals)
+
+
+def _event(
+    association_id: str, request: CStoreRQ, result: StoreResult, seconds: float
+) -> InstanceReceived:
+    stored = result.stored
+    uid = request.affected_sop_instance_uid
+    if stored is None:
+        return InstanceReceived(
+            association_id, result.status, seconds, sop_instance_uid=uid, comment=result.comment
+        )
+    return InstanceReceived(
+        association_id,
+        result.status,
+        seconds,
+        stored.bytes,
+        stored.outcome.value,
+        stored.study_instance_uid,
+        stored.series_instance_uid,
+        uid,
+        str(stored.path),
+        result.comment,
+    )
 
 
 class Receiver:
@@ -105,7 +100,7 @@ class Receiver:
         idle_timeout: Seconds of silence that end an association.
         min_free: Bytes that the disk must have left; with less, instances are refused as
             *out of resources* until there is room again.
-        on_association: Called at the end of each association, in its thread.
+        observer: Who hears of associations and instances.
 
     Attributes:
         host: What is bound.
@@ -129,7 +124,7 @@ class Receiver:
         artim_timeout: float = 30.0,
         idle_timeout: float = 300.0,
         min_free: int = 0,
-        on_association: Callable[[AssociationSummary], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if not (allow or allow_any or is_loopback(host)):
             raise ConfigError(
@@ -146,7 +141,8 @@ class Receiver:
         self._archive = archive
         self._min_free = min_free
         self._allow = () if allow_any else tuple(allow)
-        self._on_association = on_association
+        self._observer = observer
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._server = Server(
             host,
@@ -198,30 +194,44 @@ class Receiver:
             return choose_transfer_syntax(proposed)
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
 
+    def began(self, association: ServedAssociation) -> None:
+        """Tell of an association that was accepted."""
+        number = f"{os.getpid()}-{next(self._numbers)}"
+        association.record = _Record(number)
+        if self._observer is not None:
+            calling, called = association.calling_ae_title, association.called_ae_title
+            event = AssociationBegan(number, association.host, calling, called)
+            self._observer.association_began(event)
+
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
         request = received.message
         assert isinstance(request, CStoreRQ)  # the table of services says so
+        record = association.record
+        assert isinstance(record, _Record)  # began() has set it
+        started = time.monotonic()
         result = receive_instance(
             association, received.context_id, request, self._archive, min_free=self._min_free
         )
-        if not isinstance(association.record, Totals):
-            association.record = Totals()
-        association.record.add(result)
+        event = _event(record.association_id, request, result, time.monotonic() - started)
+        record.totals.add(event)
         with self._lock:
-            self.totals.add(result)
+            self.totals.add(event)
         answer_store(association, received.context_id, request, result)
+        if self._observer is not None:
+            self._observer.instance_received(event)
 
     def ended(self, association: ServedAssociation) -> None:
         """Tell of an association that is over."""
-        if self._on_association is None:
+        if self._observer is None:
             return
-        totals = association.record if isinstance(association.record, Totals) else Totals()
-        self._on_association(
+        record = association.record if isinstance(association.record, _Record) else _Record()
+        self._observer.association_ended(
             AssociationSummary(
+                association_id=record.association_id,
                 host=association.host,
                 calling_ae_title=association.calling_ae_title,
                 called_ae_title=association.called_ae_title,
-                totals=replace(totals),
+                totals=replace(record.totals),
                 seconds=time.monotonic() - association.started,
                 error=association.failure,
             )
