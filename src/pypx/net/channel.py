@@ -8,8 +8,10 @@ it has or what a message means.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pypx.dimse.session import Session, SessionEvent
 from pypx.errors import ConnectionLostError, PeerTimeoutError
@@ -24,6 +26,7 @@ READ_SIZE = 1024 * 1024
 
 _BUFFERS_PER_CALL = 512  # Linux takes 1024 buffers in one sendmsg, macOS as many.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_SHORTEST_WAIT = 0.001  # seconds; for the kernel 0 is no limit
 
 
 def prepare_socket(sock: socket.socket) -> None:
@@ -47,9 +50,13 @@ class Channel:
 
     def __init__(self, sock: socket.socket, session: Session, *, send_timeout: float = 30.0):
         prepare_socket(sock)
+        # The kernel keeps the time: Python's own time-outs cost two more calls a read.
+        sock.settimeout(None)
+        _set_timeout(sock, socket.SO_SNDTIMEO, send_timeout)
         self.session = session
         self._socket = sock
         self._send_timeout = send_timeout
+        self._receive_timeout = 0.0  # as the kernel has it
         self._buffer = memoryview(bytearray(READ_SIZE))
         self.closed = False
         self.last_read = time.monotonic()
@@ -91,13 +98,15 @@ class Channel:
     def _read(self, wait: float) -> int | None:
         """Read once; 0 where the peer has closed, None where nothing came in time."""
         try:
-            self._socket.settimeout(wait)
-            size = self._socket.recv_into(self._buffer)
+            if wait and wait != self._receive_timeout:
+                _set_timeout(self._socket, socket.SO_RCVTIMEO, wait)
+                self._receive_timeout = wait
+            size = self._socket.recv_into(self._buffer, 0, 0 if wait else socket.MSG_DONTWAIT)
             if _QUICKACK is not None:
                 # The kernel falls back to delayed ACKs by itself; a sender with Nagle's
                 # algorithm on would then stall 40 ms a message.
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        except (TimeoutError, BlockingIOError):
+        except BlockingIOError:
             return None
         except OSError:
             return 0
@@ -116,9 +125,8 @@ class Channel:
         if self.closed:
             raise ConnectionLostError("The connection is closed.")
         try:
-            self._socket.settimeout(self._send_timeout)
             self._send_all(chunks)
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
             self.close()
             raise PeerTimeoutError(
                 f"The peer did not take our data within {self._send_timeout:g} s.", phase="send"
@@ -168,7 +176,18 @@ class Channel:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; for the thread that drives the channel."""
         if not self.closed:
             self.closed = True
             self._socket.close()
+
+    def cut(self) -> None:
+        """End the connection, so that the thread that drives the channel finds it closed."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
+    """Set SO_RCVTIMEO or SO_SNDTIMEO, a ``struct timeval``."""
+    whole, part = divmod(max(seconds, _SHORTEST_WAIT), 1)
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(whole), int(part * 1e6)))

@@ -219,8 +219,12 @@ class ServedAssociation:
         self._channel.finish(_CLOSE_WAIT)
 
     def close(self) -> None:
-        """Close the transport, whatever is under way; for another thread to call."""
+        """Close the transport; for the thread that runs the association."""
         self._channel.close()
+
+    def cut(self) -> None:
+        """End the transport, whatever is under way; for another thread to call."""
+        self._channel.cut()
 
     def run(self, provider: Provider, negotiate: Negotiate) -> None:
         """Negotiate and serve until the association is over; note why in ``failure``.

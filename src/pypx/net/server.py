@@ -155,7 +155,7 @@ class Server:
             thread.join(max(0.0, deadline - time.monotonic()))
         for served, thread in running.items():
             if thread.is_alive():
-                served.close()
+                served.cut()
                 thread.join(_ACCEPT_POLL)
         if self._thread.is_alive():
             self._thread.join(2 * _ACCEPT_POLL)
