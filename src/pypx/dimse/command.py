@@ -8,9 +8,11 @@ message may follow which.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from pypx.dicom.elements import Element, Encoding, decode_elements, encode_elements
+from pypx.dicom.elements import Encoding, decode_elements
 from pypx.dimse import messages
 from pypx.dimse.messages import Message
 from pypx.errors import DataSetError, RemoteProtocolError
@@ -19,38 +21,39 @@ from pypx.values import fields, required
 __all__ = ["COMMAND_SET_LIMIT", "decode_command", "encode_command"]
 
 COMMAND_SET_LIMIT = 64 * 1024
-_GROUP_LENGTH = 0x00000000
-_COMMAND_FIELD = 0x00000100
-_COMMAND_DATA_SET_TYPE = 0x00000800
+_COMMAND_FIELD = 0x0100
+_COMMAND_DATA_SET_TYPE = 0x0800
 _NO_DATA_SET = 0x0101
 _DATA_SET = 0x0001
 _INVALID_PARAMETER = 6
+_ELEMENT = struct.Struct("<HHI")  # group, number, length
 
-# PS3.7 Table E.1-1: tag, field name, VR. In ascending order of tags, as a command set is.
+# PS3.7 Table E.1-1: number in group 0000, field name, VR. Ascending, as in a command set.
 _FIELDS: tuple[tuple[int, str, str], ...] = (
-    (0x00000002, "affected_sop_class_uid", "UI"),
-    (0x00000003, "requested_sop_class_uid", "UI"),
-    (0x00000110, "message_id", "US"),
-    (0x00000120, "message_id_being_responded_to", "US"),
-    (0x00000600, "move_destination", "AE"),
-    (0x00000700, "priority", "US"),
-    (0x00000900, "status", "US"),
-    (0x00000901, "offending_element", "AT"),
-    (0x00000902, "error_comment", "LO"),
-    (0x00000903, "error_id", "US"),
-    (0x00001000, "affected_sop_instance_uid", "UI"),
-    (0x00001001, "requested_sop_instance_uid", "UI"),
-    (0x00001002, "event_type_id", "US"),
-    (0x00001005, "attribute_identifier_list", "AT"),
-    (0x00001008, "action_type_id", "US"),
-    (0x00001020, "number_of_remaining_suboperations", "US"),
-    (0x00001021, "number_of_completed_suboperations", "US"),
-    (0x00001022, "number_of_failed_suboperations", "US"),
-    (0x00001023, "number_of_warning_suboperations", "US"),
-    (0x00001030, "move_originator_application_entity_title", "AE"),
-    (0x00001031, "move_originator_message_id", "US"),
+    (0x0002, "affected_sop_class_uid", "UI"),
+    (0x0003, "requested_sop_class_uid", "UI"),
+    (_COMMAND_FIELD, "COMMAND_FIELD", "US"),
+    (0x0110, "message_id", "US"),
+    (0x0120, "message_id_being_responded_to", "US"),
+    (0x0600, "move_destination", "AE"),
+    (0x0700, "priority", "US"),
+    (_COMMAND_DATA_SET_TYPE, "has_data_set", "data set"),
+    (0x0900, "status", "US"),
+    (0x0901, "offending_element", "AT"),
+    (0x0902, "error_comment", "LO"),
+    (0x0903, "error_id", "US"),
+    (0x1000, "affected_sop_instance_uid", "UI"),
+    (0x1001, "requested_sop_instance_uid", "UI"),
+    (0x1002, "event_type_id", "US"),
+    (0x1005, "attribute_identifier_list", "AT"),
+    (0x1008, "action_type_id", "US"),
+    (0x1020, "number_of_remaining_suboperations", "US"),
+    (0x1021, "number_of_completed_suboperations", "US"),
+    (0x1022, "number_of_failed_suboperations", "US"),
+    (0x1023, "number_of_warning_suboperations", "US"),
+    (0x1030, "move_originator_application_entity_title", "AE"),
+    (0x1031, "move_originator_message_id", "US"),
 )
-_BY_TAG = {tag: (name, vr) for tag, name, vr in _FIELDS}
 
 _MESSAGES: dict[int, type[Message]] = {
     message.COMMAND_FIELD: message
@@ -70,38 +73,56 @@ _MESSAGES: dict[int, type[Message]] = {
 }
 
 
+class _Form(NamedTuple):
+    """How one kind of message is a command set.
+
+    Attributes:
+        message: Its class.
+        elements: Number, field name and VR of all elements, ascending.
+        values: The same without the two that every message has.
+        required: The names of those that a peer must send.
+    """
+
+    message: type[Message]
+    elements: tuple[tuple[int, str, str], ...]
+    values: tuple[tuple[int, str, str], ...]
+    required: frozenset[str]
+
+
+@lru_cache(maxsize=64)
+def _form(message: type[Message]) -> _Form:
+    names = {"COMMAND_FIELD", *fields(message)}
+    elements = tuple(field for field in _FIELDS if field[1] in names)
+    constant = (_COMMAND_FIELD, _COMMAND_DATA_SET_TYPE)
+    values = tuple(field for field in elements if field[0] not in constant)
+    return _Form(message, elements, values, required(message))
+
+
 def encode_command(message: Message) -> bytes:
     """Encode a message as a command set, group length included."""
-    elements = [_unsigned_short(_COMMAND_FIELD, message.COMMAND_FIELD)]
-    for tag, name, vr in _FIELDS:
-        value = getattr(message, name, None)
+    parts: list[bytes] = []
+    for number, name, vr in _form(type(message)).elements:
+        value = getattr(message, name)
         if value is not None:
-            elements.append(_encode_field(tag, vr, value))
-    kind = _DATA_SET if message.has_data_set else _NO_DATA_SET
-    elements.append(_unsigned_short(_COMMAND_DATA_SET_TYPE, kind))
-    elements.sort(key=lambda element: element.tag)
-    body = encode_elements(elements, Encoding.IMPLICIT_LITTLE)
-    length = Element(_GROUP_LENGTH, "UL", struct.pack("<I", len(body)))
-    return encode_elements([length], Encoding.IMPLICIT_LITTLE) + body
+            raw = _encode_value(vr, value)
+            parts += (_ELEMENT.pack(0, number, len(raw)), raw)
+    body = b"".join(parts)
+    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
-def _unsigned_short(tag: int, value: int) -> Element:
-    return Element(tag, "US", struct.pack("<H", value))
-
-
-def _encode_field(tag: int, vr: str, value: Any) -> Element:
+def _encode_value(vr: str, value: Any) -> bytes:
     match vr:
         case "US":
-            return _unsigned_short(tag, value)
+            return int(value).to_bytes(2, "little")
+        case "data set":
+            return _encode_value("US", _DATA_SET if value else _NO_DATA_SET)
         case "AT":
-            raw = b"".join(struct.pack("<HH", at >> 16, at & 0xFFFF) for at in value)
-            return Element(tag, vr, raw)
+            return b"".join(struct.pack("<HH", at >> 16, at & 0xFFFF) for at in value)
         case _:
             # Only text that we wrote or that a peer sent as such comes here; a
             # character outside the default repertoire must not stop the message.
-            raw = value.encode("ascii", "replace")
-            padding = b"\0" if vr == "UI" else b" "
-            return Element(tag, vr, raw + padding * (len(raw) % 2))
+            raw: bytes = value.encode("ascii", "replace")
+            return raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
 
 
 def decode_command(data: bytes | memoryview) -> Message:
@@ -114,8 +135,28 @@ def decode_command(data: bytes | memoryview) -> Message:
         RemoteProtocolError: The bytes are no command set, the Command Field is
             unknown, or an element that the message must have is missing.
     """
-    values: dict[str, Any] = {}
-    command_field = data_set_type = None
+    data = bytes(data)
+    raw = _split(data)
+    return _build(_split_strange(data) if raw is None else raw)
+
+
+def _split(data: bytes) -> dict[int, bytes] | None:
+    """Give the elements by number; None for what is not plain implicit VR of group 0000."""
+    found = {}
+    position, end = 0, len(data)
+    while position + _ELEMENT.size <= end:
+        group, number, length = _ELEMENT.unpack_from(data, position)
+        start = position + _ELEMENT.size
+        position = start + length
+        if group or position > end:
+            return None
+        found[number] = data[start:position]
+    return found if position == end else None
+
+
+def _split_strange(data: bytes) -> dict[int, bytes]:
+    """Do the same with what the decoder of data sets can make of it."""
+    found = {}
     try:
         for element in decode_elements(data, Encoding.IMPLICIT_LITTLE):
             if element.tag >> 16:
@@ -123,49 +164,35 @@ def decode_command(data: bytes | memoryview) -> Message:
                     f"The peer sent a command set with the tag {element.tag:08X}H.",
                     abort_reason=_INVALID_PARAMETER,
                 )
-            if element.tag == _COMMAND_FIELD:
-                command_field = _decode_field("US", element)
-            elif element.tag == _COMMAND_DATA_SET_TYPE:
-                data_set_type = _decode_field("US", element)
-            elif element.tag in _BY_TAG:
-                name, vr = _BY_TAG[element.tag]
-                values[name] = _decode_field(vr, element)
+            found[element.tag] = bytes(element.value)
     except DataSetError as error:
         raise RemoteProtocolError(
             f"The peer sent bytes that are no command set: {error.message}",
             abort_reason=_INVALID_PARAMETER,
         ) from error
-    has_data_set = data_set_type is not None and data_set_type != _NO_DATA_SET
-    return _build(command_field, values, has_data_set)
+    return found
 
 
-def _decode_field(vr: str, element: Element) -> Any:
-    """Give the field's value, None where the element is empty."""
-    raw = bytes(element.value)
-    if not raw:
-        return None
-    match vr:
-        case "US":
-            if len(raw) != 2:
-                raise RemoteProtocolError(
-                    f"The peer sent the command element (0000,{element.tag:04X}) "
-                    f"with {len(raw)} bytes instead of 2.",
-                    abort_reason=_INVALID_PARAMETER,
-                )
-            return int.from_bytes(raw, "little")
-        case "AT":
-            shorts = struct.unpack(f"<{len(raw) // 4 * 2}H", raw[: len(raw) // 4 * 4])
-            return tuple(
-                group << 16 | number
-                for group, number in zip(shorts[::2], shorts[1::2], strict=True)
-            )
-        case "UI":
-            return raw.decode("latin-1").rstrip("\0 ").lstrip(" ")
-        case _:
-            return raw.decode("latin-1").strip("\0 ")
+def _build(raw: Mapping[int, bytes]) -> Message:
+    command_field = _decode_value(_COMMAND_FIELD, "US", raw.get(_COMMAND_FIELD))
+    form = _form(_message(command_field))
+    known = {}
+    for number, name, vr in form.values:
+        value = _decode_value(number, vr, raw.get(number))
+        if value is not None:
+            known[name] = value
+    missing = form.required - known.keys()
+    if missing:
+        raise RemoteProtocolError(
+            f"The peer sent a {form.message.__name__} without {', '.join(sorted(missing))}.",
+            abort_reason=_INVALID_PARAMETER,
+        )
+    kind = _decode_value(_COMMAND_DATA_SET_TYPE, "US", raw.get(_COMMAND_DATA_SET_TYPE))
+    has_data_set = kind is not None and kind != _NO_DATA_SET
+    return form.message(has_data_set=has_data_set, **known)  # type: ignore[call-arg]
 
 
-def _build(command_field: int | None, values: dict[str, Any], has_data_set: bool) -> Message:
+def _message(command_field: int | None) -> type[Message]:
     if command_field is None:
         raise RemoteProtocolError(
             "The peer sent a command set without a Command Field (0000,0100).",
@@ -182,15 +209,29 @@ def _build(command_field: int | None, values: dict[str, Any], has_data_set: bool
             f"The peer sent a command set with the unknown Command Field {command_field:04X}H.",
             abort_reason=_INVALID_PARAMETER,
         )
-    known = {
-        name: value
-        for name, value in values.items()
-        if name in fields(message) and value is not None
-    }
-    missing = required(message) - known.keys()
-    if missing:
-        raise RemoteProtocolError(
-            f"The peer sent a {message.__name__} without {', '.join(sorted(missing))}.",
-            abort_reason=_INVALID_PARAMETER,
-        )
-    return message(has_data_set=has_data_set, **known)  # type: ignore[call-arg]
+    return message
+
+
+def _decode_value(number: int, vr: str, raw: bytes | None) -> Any:
+    """Give the value of a field, None where the element is missing or empty."""
+    if not raw:
+        return None
+    match vr:
+        case "US":
+            if len(raw) != 2:
+                raise RemoteProtocolError(
+                    f"The peer sent the command element (0000,{number:04X}) "
+                    f"with {len(raw)} bytes instead of 2.",
+                    abort_reason=_INVALID_PARAMETER,
+                )
+            return int.from_bytes(raw, "little")
+        case "AT":
+            shorts = struct.unpack(f"<{len(raw) // 4 * 2}H", raw[: len(raw) // 4 * 4])
+            return tuple(
+                group << 16 | number
+                for group, number in zip(shorts[::2], shorts[1::2], strict=True)
+            )
+        case "UI":
+            return raw.decode("latin-1").rstrip("\0 ").lstrip(" ")
+        case _:
+            return raw.decode("latin-1").strip("\0 ")
