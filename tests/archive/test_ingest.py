@@ -18,6 +18,7 @@ import pytest
 
 from pypx.archive import Archive, Report, Swept
 from pypx.archive.files import probe
+from pypx.archive.index_sqlite import SqliteIndex
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pypx.errors import ArchiveError, DataSetError, IndexUnavailableError
@@ -532,6 +533,26 @@ class TestReconcile:
             with Archive(filled) as other:
                 assert other.notes == []
             assert len(names(filled / ".pypx/running")) == 1
+
+
+def test_rows_become_durable_now_and_then(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash, only what came after the last time but one has to be looked for."""
+    monkeypatch.setattr("pypx.archive.storage._SYNC_INDEX_EVERY", -1.0)
+    synced = []
+    real = SqliteIndex.sync
+    monkeypatch.setattr(
+        SqliteIndex, "sync", lambda self: synced.append(time.time_ns()) or real(self)
+    )
+    with Archive(root) as archive:
+        for number in (1, 2, 3):
+            store(archive, number)
+        (mark,) = (root / ".pypx/running").iterdir()
+        assert len(synced) == 3
+        assert synced[0] - 1_000_000_000 < mark.stat().st_mtime_ns <= synced[1]
+        monkeypatch.setattr(SqliteIndex, "sync", lambda self: False)
+        before = mark.stat().st_mtime_ns
+        store(archive, 4)
+        assert mark.stat().st_mtime_ns == before
 
 
 STORE_UNTIL_KILLED = """

@@ -158,3 +158,22 @@ def test_a_mark_that_cannot_be_made_durable_is_an_error(
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError):
         Running(folder, durable=True).begin()
+
+
+def test_a_mark_is_renewed_but_never_while_the_index_is_made_again(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    running = Running(folder, durable=True)
+    running.begin(since_ns=1_000_000_000)
+    running.renew(3_000_000_000)
+    running.renew(2_000_000_000)
+
+    def since() -> int:
+        (mark,) = tmp_path.iterdir()
+        return mark.stat().st_mtime_ns
+
+    assert since() == 3_000_000_000
+    running.begin(since_ns=0)
+    running.renew(4_000_000_000)
+    assert since() == 0
+    running.end(complete=True)
+    os.close(folder)

@@ -119,6 +119,8 @@ class Archive:
             undo.callback(running.end, complete=False)
             with locks.hold(OPENING):
                 lost = self._open_or_replace_index(running)
+                if self._durable:  # the names of the index and of its log
+                    sync_folder(self._tree.descriptor(META_FOLDER))
             undo.callback(self._index.close)
             self._storage = Storage(self._tree, self._index, locks, running, self.layout)
             self._put_in_order(lost)
@@ -140,8 +142,6 @@ class Archive:
         running.begin(since_ns=0)
         self._move_index_aside(reason)
         self._index = self._open_index()
-        if self._durable:
-            sync_folder(self._tree.descriptor(META_FOLDER))
         return True
 
     def _index_path(self) -> Path:

@@ -138,6 +138,7 @@ class Incoming:
         temp = self._open()
         if not self.size:
             raise DataSetError("The object is empty.")
+        self._storage.tree.start_sync(temp)
         uid = clean_uid(header.get("SOPInstanceUID") or "")
         if uid and uid != self.meta.sop_instance_uid:
             raise DataSetError("The data set has another SOP Instance UID than was announced.")

@@ -59,7 +59,9 @@ class Index(Protocol):
     """What the archive needs of an index."""
 
     def add(self, entries: Iterable[Entry], *, newest_wins: bool = False) -> bool:
-        """Add or replace rows by SOP Instance UID; return when they are committed.
+        """Add or replace rows by SOP Instance UID; return when all readers see them.
+
+        A power cut may take them until ``sync``.
 
         Args:
             entries: The rows.
@@ -102,5 +104,8 @@ class Index(Protocol):
     def reset(self) -> None:
         """Begin an empty index where there is none that can be used."""
 
+    def sync(self) -> bool:
+        """Bring all that is committed to the disk; False when rows may still be lost."""
+
     def close(self) -> bool:
-        """Commit what waits, and close; False when rows remain that are not committed."""
+        """Commit what waits, sync, and close; False when rows may still be lost."""

@@ -115,6 +115,7 @@ class Running:
         self._lock = Lock()
         self._fd = -1
         self._name = ""
+        self._since_ns = time.time_ns()
 
     def begin(self, *, since_ns: int | None = None) -> None:
         """Leave the mark, durably; more than once is fine.
@@ -130,9 +131,22 @@ class Running:
                 if self._fd < 0:
                     self._leave()
         if since_ns is not None:
-            os.utime(self._fd, ns=(since_ns, since_ns))
-            if self._durable:
-                os.fsync(self._fd)
+            self._set_since(since_ns)
+
+    def renew(self, since_ns: int) -> None:
+        """Say that the index lacks nothing from before this time, unless it is being made again.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._since_ns and since_ns > self._since_ns:
+            self._set_since(since_ns)
+
+    def _set_since(self, since_ns: int) -> None:
+        self._since_ns = since_ns
+        os.utime(self._fd, ns=(since_ns, since_ns))
+        if self._durable:
+            os.fsync(self._fd)
 
     def _leave(self) -> None:
         name = f"{os.getpid()}-{unique()}"

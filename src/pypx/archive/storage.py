@@ -33,6 +33,7 @@ from pypx.errors import ArchiveError, DataSetError
 __all__ = ["NOBODY", "Outcome", "Source", "Storage", "Stored", "time_stamp"]
 
 _CACHED_OWNERS = 4096
+_SYNC_INDEX_EVERY = 60.0  # seconds
 
 
 class Outcome(StrEnum):
@@ -114,6 +115,8 @@ class Storage:
         self.header_tags = HEADER_TAGS | layout.tags
         self.untidy = False
         self._owners: dict[str, str] = {}
+        self._synced_at = time.monotonic()
+        self._synced_ns = time.time_ns()
 
     def store(
         self,
@@ -310,7 +313,20 @@ class Storage:
 
     def _index(self, entry: Entry, outcome: Outcome) -> Stored:
         indexed = self.index.add([entry])
+        now = time.monotonic()
+        if now - self._synced_at > _SYNC_INDEX_EVERY:
+            self._synced_at = now
+            self._sync_index()
         return self._stored(entry, outcome, indexed)
+
+    def _sync_index(self) -> None:
+        """Make rows durable now and then, so that little has to be looked for after a crash.
+
+        A file that was published before the last time has its row by now.
+        """
+        last, self._synced_ns = self._synced_ns, time.time_ns()
+        if self.index.sync():
+            self.running.renew(last)
 
     def _stored(self, entry: Entry, outcome: Outcome, indexed: bool = True) -> Stored:
         path = self.tree.absolute(entry.path)

@@ -41,6 +41,7 @@ from pypx.archive.files import (
     open_folder,
     probe,
     read_chunks,
+    start_writeback,
     sync_file,
     sync_folder,
     unique,
@@ -236,6 +237,11 @@ class Tree:
         if self._way is None:
             self._way = probe(self._fds["incoming"])
         return self._way
+
+    def start_sync(self, temp: TempFile) -> None:
+        """Let the disk begin with the data of a whole file, while other things are done."""
+        if self.durable:
+            start_writeback(temp.fd)
 
     def sync(self, temp: TempFile) -> None:
         """Bring the data of a file to the disk.
