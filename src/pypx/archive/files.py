@@ -11,6 +11,9 @@ The steps of one file, and what a crash leaves after each:
 3. ``publish``: ``link`` gives the final name and fails when it is taken: the whole file, or none.
 4. ``sync_folder`` (fsync): the name itself is durable.
 
+Where the sync of a file keeps a name that is new with it (``mounts``), the data is only waited for
+before step 3 (``end_writeback``), and step 4 is an fsync of the file.
+
 On file systems without hard links (exFAT, some network shares) step 3 creates the final name
 empty with ``O_EXCL``, so that it still overwrites nobody, and renames the ``.part`` onto it. A
 crash between these two leaves an empty file, which counts as a free name ever after.
@@ -38,6 +41,8 @@ __all__ = [
     "Publication",
     "TempFile",
     "archive_error",
+    "can_write_back",
+    "end_writeback",
     "make_folder",
     "open_file",
     "open_folder",
@@ -53,7 +58,7 @@ __all__ = [
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 _CHUNK = 1 << 20
-_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+_WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_… of linux/fs.h
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
@@ -139,7 +144,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     """Give the call of Linux that Python has no name for; None where there is none."""
     import ctypes  # some ms, for who writes durably only
 
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    call = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return call
@@ -152,7 +157,28 @@ def start_writeback(fd: int) -> None:
     """
     call = _sync_file_range()
     if call is not None:
-        call(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
+        call(fd, 0, 0, _WRITE)
+
+
+def end_writeback(fd: int) -> None:
+    """Wait until the disk has the data: before its size and place are safe, which a sync adds.
+
+    Raises:
+        OSError: The disk failed; or (ENOSYS) the system cannot do this.
+    """
+    import ctypes
+
+    call = _sync_file_range()
+    if call is None:
+        raise OSError(errno.ENOSYS, "There is no sync_file_range here")
+    if call(fd, 0, 0, _WAIT_BEFORE | _WRITE | _WAIT_AFTER):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def can_write_back() -> bool:
+    """Say whether the system has ``start_writeback`` and ``end_writeback``."""
+    return _sync_file_range() is not None
 
 
 def sync_file(fd: int) -> None:

@@ -157,7 +157,6 @@ class Storage:
                     return self._stored(known, Outcome.DUPLICATE)
                 # The index can be made from the files alone, the times as well.
                 os.utime(temp.fd, ns=(now, now))
-                self.tree.sync(temp)
                 if known is not None:
                     return self._supersede(temp, entry, known, source)
                 try:
@@ -213,6 +212,7 @@ class Storage:
                 hint="Run 'px verify' to see what it is; links are not followed.",
             )
         if status.st_size == 0:  # what a crash leaves on a file system without hard links
+            self.tree.sync(temp)
             self._replace(temp, entry)
             return self._index(entry, Outcome.NEW)
         existing = self._read(entry.path)
@@ -227,6 +227,7 @@ class Storage:
         return self._index(existing, Outcome.DUPLICATE)
 
     def _supersede(self, temp: TempFile, entry: Entry, old: Entry, source: Source) -> Stored:
+        self.tree.sync(temp)
         retired = self.retire(old, entry, source)
         try:
             if old.path == entry.path:

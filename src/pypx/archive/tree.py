@@ -36,6 +36,8 @@ from pypx.archive.files import (
     Publication,
     TempFile,
     archive_error,
+    can_write_back,
+    end_writeback,
     make_folder,
     open_file,
     open_folder,
@@ -47,6 +49,7 @@ from pypx.archive.files import (
     unique,
     write_all,
 )
+from pypx.archive.mounts import sync_keeps_name
 from pypx.errors import ArchiveError
 
 __all__ = ["META_FOLDER", "Retired", "Tree"]
@@ -84,6 +87,7 @@ class Tree:
         self.root = root
         self.durable = durable
         self._way: Publication | None = None
+        self._one_sync: bool | None = None
         self._lock = Lock()
         self._open: OrderedDict[str, tuple[int, tuple[int, int]]] = OrderedDict()
         self._fds: dict[str, int] = {}
@@ -253,29 +257,48 @@ class Tree:
             sync_file(temp.fd)
 
     def publish(self, temp: TempFile, path: str) -> None:
-        """Give a synced file its name in the tree, durably.
+        """Bring a file to the disk and give it its name in the tree, durably.
 
         Raises:
-            FileExistsError: The name is taken, by a file or whatever; nothing has changed.
+            FileExistsError: The name is taken, by a file or whatever; nothing has changed, and
+                the file is not synced.
             OSError: As the system says; the file is not in the tree.
         """
+        if self._sync_keeps_name():
+            end_writeback(temp.fd)
+        else:
+            self.sync(temp)
         folder, _, name = path.rpartition("/")
         for attempt in range(_ATTEMPTS):
             try:
                 with self.folder(folder) as fd:
                     temp.publish(fd, name)
-                    self._sync_name(fd, name)
+                    self._sync_name(temp, fd, name)
                 return
             except FileNotFoundError:  # the folder was removed under us: make it again
                 if attempt + 1 == _ATTEMPTS:
                     raise
                 self.forget_folders()
 
-    def _sync_name(self, folder: int, name: str) -> None:
+    def _sync_keeps_name(self) -> bool:
+        """Say whether a sync of the file after ``link`` serves for both (Linux, ext4 and XFS)."""
+        if self._one_sync is None:
+            self._one_sync = (
+                self.durable
+                and self._publication() is Publication.TMPFILE
+                and can_write_back()
+                and sync_keeps_name(self._fds["incoming"])
+            )
+        return self._one_sync
+
+    def _sync_name(self, temp: TempFile, folder: int, name: str) -> None:
         if not self.durable:
             return
         try:
-            sync_folder(folder)
+            if self._sync_keeps_name():
+                os.fsync(temp.fd)
+            else:
+                sync_folder(folder)
         except OSError:
             os.unlink(name, dir_fd=folder)  # nobody was told of it, and it may vanish by itself
             raise
