@@ -22,8 +22,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from threading import Lock
 
 from xxhash import xxh3_64_intdigest
@@ -53,25 +52,37 @@ class UidLocks:
         self._fd = fd
         self._threads = tuple(Lock() for _ in range(_STRIPES))
 
-    @contextmanager
-    def hold(self, uid: str, *, longest_wait: float = _LONGEST_WAIT) -> Iterator[None]:
-        """Be the only one that works on this UID.
+    def hold(
+        self, uid: str, *, longest_wait: float = _LONGEST_WAIT
+    ) -> AbstractContextManager[None]:
+        """Be the only one that works on this UID, as long as the context lasts.
 
         Args:
             uid: Any text.
             longest_wait: Seconds until another *process* that holds it is taken for stuck.
 
         Raises:
-            ArchiveError: Another process held it for all that time.
+            ArchiveError: When entered: another process held it for all that time.
         """
         stripe = xxh3_64_intdigest(uid.encode("utf-8", "surrogatepass")) % _STRIPES
-        with self._threads[stripe]:
-            locked = self._lock(stripe, longest_wait)
-            try:
-                yield
-            finally:
-                if locked:
-                    self._set(stripe, fcntl.F_UNLCK)
+        return _Hold(self, stripe, longest_wait)
+
+    def acquire(self, stripe: int, longest_wait: float) -> bool:
+        """Lock a stripe; gives whether other processes are kept out too."""
+        self._threads[stripe].acquire()
+        try:
+            return self._lock(stripe, longest_wait)
+        except BaseException:
+            self._threads[stripe].release()
+            raise
+
+    def release(self, stripe: int, locked: bool) -> None:
+        """Give a stripe back; ``locked`` is what ``acquire`` gave."""
+        try:
+            if locked:
+                self._set(stripe, fcntl.F_UNLCK)
+        finally:
+            self._threads[stripe].release()
 
     def _lock(self, stripe: int, longest_wait: float) -> bool:
         if self._fd < 0:  # an archive that is only read
@@ -104,6 +115,24 @@ class UidLocks:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, stripe)
         else:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, stripe)
+
+
+class _Hold(AbstractContextManager[None]):
+    """A stripe that is held; a class, since a generator takes twice the time."""
+
+    __slots__ = ("_locked", "_locks", "_longest_wait", "_stripe")
+
+    def __init__(self, locks: UidLocks, stripe: int, longest_wait: float) -> None:
+        self._locks = locks
+        self._stripe = stripe
+        self._longest_wait = longest_wait
+        self._locked = False
+
+    def __enter__(self) -> None:
+        self._locked = self._locks.acquire(self._stripe, self._longest_wait)
+
+    def __exit__(self, *error: object) -> None:
+        self._locks.release(self._stripe, self._locked)
 
 
 class Running:
