@@ -80,7 +80,7 @@ def _first_init(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _compile_init(cls: Any) -> Any:
-    names: dict[str, Any] = {"_set": object.__setattr__}
+    names: dict[str, Any] = {}
     parameters, lines = [], []
     for name, default in cls.__value_fields__.items():
         if default is _REQUIRED:
@@ -88,7 +88,8 @@ def _compile_init(cls: Any) -> Any:
         else:
             names[f"_{name}"] = default
             parameters.append(f"{name}=_{name}")
-        lines.append(f" _set(self, {name!r}, {name})")
+        names[f"_set_{name}"] = getattr(cls, name).__set__  # its slot: faster than object's
+        lines.append(f" _set_{name}(self, {name})")
     if hasattr(cls, "__post_init__"):
         lines.append(" self.__post_init__()")
     source = f"def __init__(self, {', '.join(parameters)}):\n" + ("\n".join(lines) or " pass")

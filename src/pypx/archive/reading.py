@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from xxhash import xxh3_128
 
@@ -37,10 +38,17 @@ HEADER_TAGS = frozenset({0x00080005, *(attribute.tag for attribute in ATTRIBUTES
 """What the scan of a header has to look for: the attributes of the index, and the character set."""
 
 
+_SHOWN = tuple((attribute.keyword, attribute.tag) for attribute in ATTRIBUTES)
+
+
 def iso_time(ns: int) -> str:
     """Write a time in ns since 1970 as UTC, ISO 8601, with microseconds."""
-    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
-    return f"{moment.isoformat()[:19]}.{ns // 1000 % 1_000_000:06d}Z"
+    return f"{_iso_second(ns // 1_000_000_000)}.{ns // 1000 % 1_000_000:06d}Z"
+
+
+@lru_cache(64)
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def clean_uid(uid: str) -> str:
@@ -64,7 +72,7 @@ def values_of(header: DataSet, meta: FileMeta, more: Iterable[str] = ()) -> dict
         meta: Of the same object.
         more: Keywords beside those of the index.
     """
-    values = {attribute.keyword: clean(header.get(attribute.tag) or "") for attribute in ATTRIBUTES}
+    values = {keyword: clean(header.get(tag) or "") for keyword, tag in _SHOWN}
     for keyword in more:
         if keyword not in values:
             values[keyword] = clean(header.get(keyword) or "")

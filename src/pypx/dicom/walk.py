@@ -333,16 +333,18 @@ class Walk:
     def _pass(self, tag: int, hits: list[_Hit], data: bytes | memoryview, end: int) -> None:
         """Leave a row of elements, of which ``tag`` was the last, with the wanted ones of it."""
         self._meet(tag)
-        for hit in hits:
-            tag, vr, pos, length = hit
-            if length > self._budget:
-                self.found.pop(tag, None)
-                self._leave_out(tag)
-            elif pos + length <= end:
-                self.found[tag] = (vr, bytes(data[pos : pos + length]), False)
-                self._budget -= length
+        found, budget = self.found, self._budget
+        for wanted, vr, pos, length in hits:
+            stop = pos + length
+            if length > budget:
+                found.pop(wanted, None)
+                self._leave_out(wanted)
+            elif stop <= end:
+                found[wanted] = (vr, bytes(data[pos:stop]), False)
+                budget -= length
             else:
-                self._sink, self._sink_of, self._mark = bytearray(), (tag, vr, False), pos
+                self._sink, self._sink_of, self._mark = bytearray(), (wanted, vr, False), pos
+        self._budget = budget
 
     def _pour(self, data: bytes | memoryview, stop: int) -> None:
         """Keep what this piece has of a wanted value that came or comes in others too."""
