@@ -135,8 +135,11 @@ def _settled(meta: FileMeta, header: DataSet) -> FileMeta:
     uid = clean_uid(header.get("SOPInstanceUID") or meta.sop_instance_uid)
     if not uid:
         raise DataSetError("The object has no SOP Instance UID.")
+    sop_class = clean_uid(header.get("SOPClassUID") or meta.sop_class_uid)
+    if (uid, sop_class) == (meta.sop_instance_uid, meta.sop_class_uid):
+        return meta
     return FileMeta(
-        sop_class_uid=clean_uid(header.get("SOPClassUID") or meta.sop_class_uid),
+        sop_class_uid=sop_class,
         sop_instance_uid=uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
         implementation_class_uid=meta.implementation_class_uid,
