@@ -51,6 +51,7 @@ __all__ = [
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 _CHUNK = 1 << 20
+_SHORTEST_CHUNK = 4096
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
@@ -126,7 +127,8 @@ def write_all(fd: int, views: Sequence[bytes | memoryview]) -> int:
 
 def read_chunks(fd: int) -> Iterator[memoryview]:
     """Give the rest of a file piece by piece; a piece is valid until the next one."""
-    buffer = memoryview(bytearray(_CHUNK))
+    longest = min(max(os.fstat(fd).st_size, _SHORTEST_CHUNK), _CHUNK)
+    buffer = memoryview(bytearray(longest))
     while count := os.readv(fd, [buffer]):
         yield buffer[:count]
 

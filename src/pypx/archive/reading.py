@@ -148,18 +148,19 @@ def _settled(meta: FileMeta, header: DataSet) -> FileMeta:
     )
 
 
-def read_entry(tree: Tree, path: str) -> Entry:
+def read_entry(tree: Tree, path: str, folder: int | None = None) -> Entry:
     """Make the entry of a file that is in the tree.
 
     Args:
         tree: The tree.
         path: Relative to its root.
+        folder: The descriptor of its folder, where the caller has that open.
 
     Raises:
         DataSetError: It is no Part 10 file, or it is torn.
         OSError: As the system says.
     """
-    with tree.opened(path) as fd:
+    with tree.opened(path, folder) as fd:
         status = os.fstat(fd)
         scanned = scan(fd)
     values = values_of(scanned.header, scanned.meta)

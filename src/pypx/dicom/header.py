@@ -126,9 +126,7 @@ class HeaderScan:
         if self._inflater is not None and self._inflater.is_capped:
             notes += ("The data set is too long to inflate and check all of it.",)
         elements = [
-            self._sequence(tag, vr, value)
-            if undefined or vr == "SQ"
-            else Element(tag, vr, value)
+            self._sequence(tag, vr, value) if undefined or vr == "SQ" else Element(tag, vr, value)
             for tag, (vr, value, undefined) in walk.found.items()
         ]
         return DataSet(elements, walk.encoding, notes=notes)

@@ -67,7 +67,7 @@ def is_valid_uid(text: str) -> bool:
         return False
     dotted = f".{text}."
     if ".0" in dotted:
-        return all([part == "0" or part[:1] not in ("", "0") for part in text.split(".")])
+        return all(part == "0" or part[:1] not in ("", "0") for part in text.split("."))
     return ".." not in dotted
 
 

@@ -206,7 +206,7 @@ class Walk:
                 pos = self._walk_explicit(data, pos, end, form)
             else:
                 pos = self._walk_implicit(data, pos, end, form)
-            if pos == before and len(self._levels) == depth:
+            if pos == end or (pos == before and len(self._levels) == depth):
                 break
         self._pour(data, pos)
         return pos
