@@ -21,7 +21,10 @@ def main() -> int:
     instances = [Instance.from_file(path) for path in sorted(folder.iterdir())]
     with Client(address, calling_ae_title="BENCH") as client:
         store = client.store(instances)
-        return int(any([store.send(instance).status for instance in instances]))
+        for instance in instances:
+            if store.send(instance).status:
+                return 1
+    return 0
 
 
 if __name__ == "__main__":
