@@ -227,9 +227,9 @@ class Walk:
         while pos <= last:
             key, code, length = unpack(data, pos)
             if code in short_vrs:
-                pos += 8
                 if key in wanted:
-                    hits.append((wanted[key], short_vrs[code], pos, length))
+                    hits.append((wanted[key], short_vrs[code], pos + 8, length))
+                pos += length + 8
             else:
                 if code in long_vrs and pos + 12 <= end:
                     vr, start = long_vrs[code], pos + 12
@@ -242,10 +242,9 @@ class Walk:
                 if length == UNDEFINED_LENGTH or key in form.delimiters:
                     self._pass(form.swap(met), hits, data, end)
                     return self._turn(form, key, vr, data, pos, start)
-                pos = start
                 if key in wanted:
-                    hits.append((wanted[key], vr, pos, length))
-            pos += length
+                    hits.append((wanted[key], vr, start, length))
+                pos = start + length
             met = key or met  # zeros behind the last element are padding
         self._pass(form.swap(met), hits, data, end)
         return self._stop(pos, end)
@@ -260,11 +259,10 @@ class Walk:
             if length == UNDEFINED_LENGTH or key in delimiters:
                 self._pass(form.swap(met), hits, data, end)
                 return self._turn(form, key, vr_of(form.swap(key)), data, pos, pos + 8)
-            pos += 8
             if key in wanted:
                 tag = wanted[key]
-                hits.append((tag, vr_of(tag), pos, length))
-            pos += length
+                hits.append((tag, vr_of(tag), pos + 8, length))
+            pos += length + 8
             met = key or met  # zeros behind the last element are padding
         self._pass(form.swap(met), hits, data, end)
         return self._stop(pos, end)
