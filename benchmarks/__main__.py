@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import local, query, receive
+from benchmarks import local, query, receive, store
 from benchmarks.chart import chart
 from benchmarks.contest import Case, Result, Settings, hold
 from benchmarks.machine import describe, file_system, spread_folders
@@ -25,6 +25,8 @@ _CASES: dict[str, Case] = {
     "associations": receive.associations,
     "move": query.move,
     "find": query.find,
+    "store": store.store,
+    "store-large": store.store_large,
     "header": local.header_scan,
     "rebuild": local.rebuild,
 }

@@ -44,10 +44,10 @@ def header_scan(settings: Settings) -> Iterator[Contest]:
     count = settings.count(3000, at_least=300)
 
     def timed(function: Callable[[], object], count: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # neither waits for anything but other programs
         for _ in range(count):
             function()
-        return count / (time.perf_counter() - started)
+        return count / (time.process_time() - started)
 
     yield Contest(
         "header scan of an image in memory, 39 KB",
@@ -57,7 +57,10 @@ def header_scan(settings: Settings) -> Iterator[Contest]:
             Entrant("pydicom specific_tags", count // 5, lambda: timed(theirs, count // 5)),
         ],
         (Bar(OURS, 8, "pydicom specific_tags"),),
-        ["both give the text of each tag; pydicom stops before the pixels, pypx walks to the end"],
+        [
+            "CPU time; both give the text of each tag; "
+            "pydicom stops before the pixels, pypx walks to the end"
+        ],
     )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "PxListen",
     "RawCopy",
     "dcmtk_program",
+    "sink",
     "stock_orthanc",
 ]
 
@@ -80,6 +81,11 @@ class PlainStoreScp(Peer):
             log=folder / "storescp.log",
             nodelay=nodelay,
         )
+
+
+def sink(folder: Path) -> Peer:
+    """Give a storescp that answers at once and keeps nothing, to measure who sends."""
+    return PlainStoreScp(folder, "--ignore", nodelay=True)
 
 
 def dcmtk_program(name: str) -> str:

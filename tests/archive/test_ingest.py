@@ -290,6 +290,47 @@ class TestRebuild:
                 assert located is not None and located.path == newer
                 assert len(report.copies) == 1 and "4711" in report.copies[0]
 
+    @pytest.mark.parametrize("batch", [1, 2, 256])
+    @pytest.mark.parametrize(
+        "times",  # 0: no copy there
+        [(5, 5, 5, 5), (5, 6, 7, 6), (7, 6, 5, 7), (5, 7, 6, 8), (5, 0, 0, 5), (5, 0, 5, 0)],
+    )
+    def test_one_of_many_copies_is_indexed(
+        self, filled: Path, monkeypatch: pytest.MonkeyPatch, batch: int, times: tuple[int, ...]
+    ) -> None:
+        monkeypatch.setattr("pypx.archive.ingest._BATCH", batch)
+        with Archive(filled) as archive:
+            located = archive.locate("1.2.3.4.2")
+            assert located is not None
+            original = located.path
+            os.utime(original, (times[0], times[0]))
+            archive.rebuild()
+            (filled / "0").mkdir()
+            paths = {original}
+            places = [filled / "0" / "x.dcm", original.parent / "0.dcm", filled / "z.dcm"]
+            for path, seconds in zip(places, times[1:], strict=True):
+                if seconds:
+                    shutil.copy(original, path)
+                    os.utime(path, (seconds, seconds))
+                    paths.add(path)
+            for _ in range(3):
+                report = archive.rebuild()
+                located = archive.locate("1.2.3.4.2")
+                assert located is not None and report.files == 6 + len(paths)
+                assert located.path.stat().st_mtime == max(times)
+                every = {str(path.relative_to(filled)) for path in paths}
+                assert every == {*report.copies, str(located.path.relative_to(filled))}
+                assert archive.check().copies == report.copies
+
+    def test_rows_behind_a_link_are_gone(self, filled: Path, tmp_path: Path) -> None:
+        with Archive(filled) as archive:
+            folder = next(path for path in sorted(filled.iterdir()) if path.name.startswith("P2"))
+            shutil.move(folder, tmp_path / "elsewhere")
+            folder.symlink_to(tmp_path / "elsewhere")
+            report = archive.rebuild()
+            assert report.files == 6 and report.strange == (folder.name,)
+            assert len(report.missing) == 1 and archive.locate("1.2.3.4.7") is None
+
     def test_damage_while_it_is_open(self, filled: Path) -> None:
         with Archive(filled) as archive:
             before = self.everything(archive)

@@ -32,6 +32,16 @@ VALUES = {
 }
 
 
+def test_series_in_turn_keep_their_folders() -> None:
+    layout = Layout.parse("pypx")
+    several = [{**VALUES, "SeriesInstanceUID": f"1.2.{n % 3}", "PatientID": "P"} for n in range(9)]
+    for values in several:
+        for wide in (False, True):
+            assert layout.place(values, wide=wide) == Layout.parse("pypx").place(values, wide=wide)
+    without = {k: v for k, v in several[0].items() if k != "StudyDescription"}
+    assert layout.place(without) == layout.place({**without, "StudyDescription": ""})
+
+
 def place(template: str, **values: str) -> str:
     return "/".join(Layout.parse(template).place({**VALUES, **values}))
 

@@ -21,7 +21,7 @@ from pypx.dicom.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pypx.dicom.values import decode_value
+from pypx.dicom.values import TEXT_VRS, decode_value, text_of, text_values
 from pypx.errors import DataSetError
 from tests.dicom.vectors import (
     UNDEFINED,
@@ -222,3 +222,16 @@ def test_some_character_set_holds_any_text(text: str) -> None:
     text = text.replace("\x1b", "")
     terms = charset_for(text)
     assert decode_text(encode_text(text, terms), terms) == text
+
+
+@quick
+@given(
+    st.sampled_from(sorted(TEXT_VRS)),
+    st.lists(
+        st.sampled_from([b" ", b"\\", b"=", b"^", b"a", b"\0", b"\xe4", b"\x1b$B0\\\x1b(B", b"1.2"])
+    ).map(b"".join),
+    st.sampled_from(TERMS),
+)
+def test_the_text_is_that_of_its_values(vr: str, raw: bytes, term: str) -> None:
+    assert text_of(vr, raw, (term,)) == "\\".join(text_values(vr, raw, (term,)))
+    assert text_of(vr, memoryview(raw), (term,)) == text_of(vr, raw, (term,))

@@ -59,6 +59,7 @@ FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 _CHUNK = 1 << 20
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_… of linux/fs.h
+_SHORTEST_CHUNK = 4096
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
@@ -134,7 +135,8 @@ def write_all(fd: int, views: Sequence[bytes | memoryview]) -> int:
 
 def read_chunks(fd: int) -> Iterator[memoryview]:
     """Give the rest of a file piece by piece; a piece is valid until the next one."""
-    buffer = memoryview(bytearray(_CHUNK))
+    longest = min(max(os.fstat(fd).st_size, _SHORTEST_CHUNK), _CHUNK)
+    buffer = memoryview(bytearray(longest))
     while count := os.readv(fd, [buffer]):
         yield buffer[:count]
 

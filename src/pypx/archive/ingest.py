@@ -10,7 +10,8 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from pypx.archive.reading import (
 )
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
 from pypx.archive.tree import META_FOLDER
-from pypx.archive.walk import walk
+from pypx.archive.walk import Found, walk
 from pypx.errors import ArchiveError, DataSetError
 
 __all__ = ["Report", "Swept", "add_file", "check", "rebuild", "reconcile", "sweep"]
@@ -179,6 +180,21 @@ def _gone(storage: Storage, rows: Iterable[Entry]) -> list[str]:
     return [row.path for row in rows if storage.tree.status(row.path) is None]
 
 
+def _gone_from(storage: Storage, folder: str) -> list[str]:
+    """Give the paths in a folder without a file; only names that it does not list cost a look."""
+    rows = storage.index.in_folder(folder)
+    with suppress(OSError):
+        fd = storage.tree.descend(folder)
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        rows.pop(entry.name, None)
+        finally:
+            os.close(fd)
+    return _gone(storage, rows.values())
+
+
 def _missing(storage: Storage, rows: Iterable[Entry]) -> list[str]:
     """Give the paths without a file, but none of an object that was moved by what superseded it
     meanwhile."""
@@ -221,9 +237,9 @@ def _sort_unknown(
         copies.append(path)
 
 
-def _read(storage: Storage, path: str) -> Entry | None:
+def _read(storage: Storage, path: str, folder: int | None = None) -> Entry | None:
     try:
-        return read_entry(storage.tree, path)
+        return read_entry(storage.tree, path, folder)
     except (DataSetError, OSError):  # what cannot be read is reported, not raised
         return None
 
@@ -248,31 +264,51 @@ def rebuild(storage: Storage, progress: Callable[[int], None] = lambda _: None) 
     storage.running.begin(since_ns=0)  # if we die on the way, the next start looks everywhere
     missing, unindexed, damaged, copies, strange = _lists()
     for folder in list(storage.index.folders()):
-        missing += _gone(storage, storage.index.in_folder(folder).values())
+        missing += _gone_from(storage, folder)
     storage.index.forget(missing)
     storage.index.undescribe()
     count = 0
     batch: dict[str, Entry] = {}
+    contested: set[str] = set()  # UIDs of more than one file
     for found in walk(storage.tree.root):
         strange += found.strange
-        for name in found.files:
+        rows = storage.index.in_folder(found.folder)
+        for name, entry in _entries(storage, found):
             count += 1
             progress(count)
-            entry = _read(storage, _join(found.folder, name))
             if entry is None:
                 damaged.append(_join(found.folder, name))
                 continue
-            if entry.sop_instance_uid in batch or len(batch) == _BATCH:
+            uid = entry.sop_instance_uid
+            if uid in batch or len(batch) == _BATCH:
                 storage.index.add(batch.values(), newest_wins=True)
                 batch.clear()
-            loser = _loser(storage, entry)
-            copies += loser
-            if entry.path not in loser:
-                batch[entry.sop_instance_uid] = entry
+            row = rows.get(name)
+            if uid in contested or row is None or row.sop_instance_uid != uid:
+                if loser := _loser(storage, entry):
+                    copies += loser
+                    contested.add(uid)
+                if entry.path in loser:
+                    continue
+            batch[uid] = entry
     storage.index.add(batch.values(), newest_wins=True)
     storage.index.forget(())
     storage.running.begin(since_ns=began)
     return _report(count, missing, unindexed, damaged, copies, strange)
+
+
+def _entries(storage: Storage, found: Found) -> Iterator[tuple[str, Entry | None]]:
+    """Read the files of a folder, which is opened once; None for what cannot be read."""
+    try:
+        folder = storage.tree.descend(found.folder)
+    except OSError:
+        yield from ((name, None) for name in found.files)
+        return
+    try:
+        for name in found.files:
+            yield name, _read(storage, _join(found.folder, name), folder)
+    finally:
+        os.close(folder)
 
 
 def _loser(storage: Storage, entry: Entry) -> list[str]:

@@ -59,6 +59,7 @@ LAYOUTS = {
 
 _LONGEST_PART = 119  # 120 bytes, less the underscore that a device name gets
 _MOST_PARTS = 10
+_CACHED_FOLDERS = 256
 _LONGEST_UID = 64
 _WIDE = 32
 _EMPTY = "NA"
@@ -173,6 +174,9 @@ class Layout:
         fields = [field for part in self._parts for field in part if field.keyword]
         self.keywords = frozenset(field.keyword for field in fields)
         self.tags = frozenset(field.tag for field in fields)
+        in_folders = {field.keyword for part in self._parts[:-1] for field in part if field.keyword}
+        self._folder_keywords = tuple(sorted(in_folders))
+        self._folder = lru_cache(_CACHED_FOLDERS)(self._render_folder)
 
     @classmethod
     def parse(cls, text: str) -> Layout:
@@ -222,8 +226,13 @@ class Layout:
         Returns:
             The folder, with ``/`` between its parts, and the name.
         """
-        parts = [_render(part, values, wide) for part in self._parts]
-        return "/".join(parts[:-1]), parts[-1]
+        shown = tuple([values.get(keyword) or "" for keyword in self._folder_keywords])
+        return self._folder(shown, wide), _render(self._parts[-1], values, wide)
+
+    def _render_folder(self, shown: tuple[str, ...], wide: bool) -> str:
+        """Give the folder for the values of its keywords; the instances of a series share it."""
+        values = dict(zip(self._folder_keywords, shown, strict=True))
+        return "/".join([_render(part, values, wide) for part in self._parts[:-1]])
 
     def depth_of(self, level: Level) -> int:
         """Give how many folders deep the folder of a patient, study or series is.

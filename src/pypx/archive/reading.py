@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from xxhash import xxh3_128
 
@@ -37,10 +38,17 @@ HEADER_TAGS = frozenset({0x00080005, *(attribute.tag for attribute in ATTRIBUTES
 """What the scan of a header has to look for: the attributes of the index, and the character set."""
 
 
+_SHOWN = tuple((attribute.keyword, attribute.tag) for attribute in ATTRIBUTES)
+
+
 def iso_time(ns: int) -> str:
     """Write a time in ns since 1970 as UTC, ISO 8601, with microseconds."""
-    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
-    return f"{moment.isoformat()[:19]}.{ns // 1000 % 1_000_000:06d}Z"
+    return f"{_iso_second(ns // 1_000_000_000)}.{ns // 1000 % 1_000_000:06d}Z"
+
+
+@lru_cache(64)
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def clean_uid(uid: str) -> str:
@@ -64,7 +72,7 @@ def values_of(header: DataSet, meta: FileMeta, more: Iterable[str] = ()) -> dict
         meta: Of the same object.
         more: Keywords beside those of the index.
     """
-    values = {attribute.keyword: clean(header.get(attribute.tag) or "") for attribute in ATTRIBUTES}
+    values = {keyword: clean(header.get(tag) or "") for keyword, tag in _SHOWN}
     for keyword in more:
         if keyword not in values:
             values[keyword] = clean(header.get(keyword) or "")
@@ -127,8 +135,11 @@ def _settled(meta: FileMeta, header: DataSet) -> FileMeta:
     uid = clean_uid(header.get("SOPInstanceUID") or meta.sop_instance_uid)
     if not uid:
         raise DataSetError("The object has no SOP Instance UID.")
+    sop_class = clean_uid(header.get("SOPClassUID") or meta.sop_class_uid)
+    if (uid, sop_class) == (meta.sop_instance_uid, meta.sop_class_uid):
+        return meta
     return FileMeta(
-        sop_class_uid=clean_uid(header.get("SOPClassUID") or meta.sop_class_uid),
+        sop_class_uid=sop_class,
         sop_instance_uid=uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
         implementation_class_uid=meta.implementation_class_uid,
@@ -137,18 +148,19 @@ def _settled(meta: FileMeta, header: DataSet) -> FileMeta:
     )
 
 
-def read_entry(tree: Tree, path: str) -> Entry:
+def read_entry(tree: Tree, path: str, folder: int | None = None) -> Entry:
     """Make the entry of a file that is in the tree.
 
     Args:
         tree: The tree.
         path: Relative to its root.
+        folder: The descriptor of its folder, where the caller has that open.
 
     Raises:
         DataSetError: It is no Part 10 file, or it is torn.
         OSError: As the system says.
     """
-    with tree.opened(path) as fd:
+    with tree.opened(path, folder) as fd:
         status = os.fstat(fd)
         scanned = scan(fd)
     values = values_of(scanned.header, scanned.meta)

@@ -317,14 +317,12 @@ class Tree:
 
     # Files in the tree
 
-    @contextmanager
-    def opened(self, path: str) -> Iterator[int]:
-        """Open a regular file of the tree for reading.
+    def descend(self, folder: str) -> int:
+        """Open a folder of the tree for reading; the caller closes it.
 
         Raises:
-            OSError: It is missing, or something else (a link, a pipe, a folder) stands there.
+            OSError: It is missing, or a link stands in the way.
         """
-        folder, _, name = path.rpartition("/")
         fd = os.dup(self._fds[""])
         for part in folder.split("/") if folder else ():
             parent = fd
@@ -332,11 +330,28 @@ class Tree:
                 fd = open_folder(parent, part)
             finally:
                 os.close(parent)
-        parent = fd
-        try:
+        return fd
+
+    @contextmanager
+    def opened(self, path: str, parent: int | None = None) -> Iterator[int]:
+        """Open a regular file of the tree for reading.
+
+        Args:
+            path: Relative to the root.
+            parent: Its folder, where the caller has that open (``descend``).
+
+        Raises:
+            OSError: It is missing, or something else (a link, a pipe, a folder) stands there.
+        """
+        folder, _, name = path.rpartition("/")
+        if parent is not None:
             fd = open_file(parent, name)
-        finally:
-            os.close(parent)
+        else:
+            parent = self.descend(folder)
+            try:
+                fd = open_file(parent, name)
+            finally:
+                os.close(parent)
         try:
             yield fd
         finally:

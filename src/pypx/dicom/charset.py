@@ -68,7 +68,7 @@ _MISSPELLINGS = {
     "ISO2022GB18030": "GB18030",
     "ISO202258": "58",
 }
-_ESCAPE = b"\x1b"
+_ESCAPE = 0x1B
 
 
 def _number(term: str) -> str | None:

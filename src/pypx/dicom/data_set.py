@@ -14,7 +14,7 @@ from pypx.dicom.compose import compose
 from pypx.dicom.dictionary import find_tag, keyword_of, tag_of, tag_text, vr_of
 from pypx.dicom.elements import Element, decode_elements, decode_items, encode_elements
 from pypx.dicom.encoding import Encoding, settle_encoding
-from pypx.dicom.values import TEXT_VRS, Value, decode_value, swap_bytes, text_values
+from pypx.dicom.values import TEXT_VRS, Value, decode_value, swap_bytes, text_of, text_values
 from pypx.errors import DataSetError
 
 TYPE_CHECKING = False  # typing takes 3 ms to import
@@ -162,21 +162,26 @@ class DataSet:
 
     def __getitem__(self, key: str | int) -> str:
         r"""Give the text of an element, ``\`` between its values; KeyError if it is absent."""
-        element = self._find(key)
-        if element is None:
+        text = self.get(key)
+        if text is None:
             raise KeyError(key)
-        return "\\".join(self._texts(element))
+        return text
 
     def __getattr__(self, keyword: str) -> str:
-        element = None if keyword.startswith("_") else self._find(keyword)
-        if element is None:
+        text = None if keyword.startswith("_") else self.get(keyword)
+        if text is None:
             raise AttributeError(f"The data set has no {keyword}.", name=keyword, obj=self)
-        return "\\".join(self._texts(element))
+        return text
 
     def get(self, key: str | int, default: str | None = None) -> str | None:
         r"""Give the text of an element, ``\`` between its values, or the default."""
-        element = self._find(key)
-        return default if element is None else "\\".join(self._texts(element))
+        tag = key if isinstance(key, int) else find_tag(key)
+        element = None if tag is None else self._elements.get(tag)
+        if element is None:
+            return default
+        if element.vr in TEXT_VRS and element.items is None:
+            return text_of(element.vr, element.value, self._charsets)
+        return "\\".join(self._texts(element))
 
     def values_of(self, key: str | int) -> tuple[Value, ...]:
         """Give the values of an element, numbers as numbers; none if it is absent or empty."""

@@ -58,6 +58,7 @@ def tag_text(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+@lru_cache(_CACHED_TAGS)
 def find_tag(text: str) -> int | None:
     """Read a keyword or a tag as :func:`parse_tag` does, but give None if it is neither."""
     digits = text.strip()

@@ -125,7 +125,10 @@ class HeaderScan:
         notes = walk.notes
         if self._inflater is not None and self._inflater.is_capped:
             notes += ("The data set is too long to inflate and check all of it.",)
-        elements = [self._element(*found) for found in walk.found]
+        elements = [
+            self._sequence(tag, vr, value) if undefined or vr == "SQ" else Element(tag, vr, value)
+            for tag, (vr, value, undefined) in walk.found.items()
+        ]
         return DataSet(elements, walk.encoding, notes=notes)
 
     def _what_is_missing(self) -> str:
@@ -138,10 +141,8 @@ class HeaderScan:
             return ""
         return "The deflated data set is truncated, or too long to look through."
 
-    def _element(self, tag: int, vr: str, value: bytes, undefined: bool) -> Element:
+    def _sequence(self, tag: int, vr: str, value: bytes) -> Element:
         """Look into a wanted sequence, now that all of it is here."""
-        if not undefined and vr != "SQ":
-            return Element(tag, vr, value)
         encoding = content_encoding(vr, self._walk.encoding)
         try:
             return Element(tag, vr, b"", decode_items(value, encoding, max_depth=self._max_depth))

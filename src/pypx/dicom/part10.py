@@ -6,15 +6,23 @@ data set itself, and the file, do not belong here.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pypx.dicom.elements import Element, encode_elements
-from pypx.dicom.encoding import UNDEFINED_LENGTH, VR_OF_CODE, Encoding, read_header
+from pypx.dicom.encoding import (
+    UNDEFINED_LENGTH,
+    VR_OF_CODE,
+    Encoding,
+    encode_header,
+    read_header,
+)
 from pypx.dicom.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pypx.dicom.values import encode_value, text_values
+from pypx.dicom.values import encode_value, text_of
 from pypx.errors import DataSetError
 from pypx.values import frozen
 
@@ -37,6 +45,8 @@ _ELEMENTS = (
     (0x00020013, "SH", "implementation_version_name"),
     (0x00020016, "AE", "source_ae_title"),
 )
+_ATTRIBUTES = {tag: attribute for tag, _, attribute in _ELEMENTS}
+_CACHED_ELEMENTS = 256
 
 
 @frozen
@@ -68,18 +78,25 @@ def encode_preamble_and_meta(meta: FileMeta) -> bytes:
     Raises:
         DataSetError: A value is not ASCII.
     """
-    elements = [Element(_VERSION, "OB", b"\0\1")]
+    parts = [_VERSION_1]
     for tag, vr, attribute in _ELEMENTS:
         text = getattr(meta, attribute)
         if not meta.implementation_class_uid:
             text = _OWN.get(attribute, text)
         if text:
-            elements.append(Element(tag, vr, encode_value(vr, (text,), _ENCODING)))
-    group = encode_elements(elements, _ENCODING)
-    length = Element(_GROUP_LENGTH, "UL", len(group).to_bytes(4, "little"))
-    return b"".join((_PREAMBLE, _PREFIX, encode_elements([length], _ENCODING), group))
+            parts.append(_encode(tag, vr, text))
+    length = sum(map(len, parts)).to_bytes(4, "little")
+    return b"".join((_BEFORE_LENGTH, length, *parts))
 
 
+@lru_cache(_CACHED_ELEMENTS)
+def _encode(tag: int, vr: str, text: str) -> bytes:
+    """Write one element; all but the SOP Instance UID are the same in many objects."""
+    return encode_elements([Element(tag, vr, encode_value(vr, (text,), _ENCODING))], _ENCODING)
+
+
+_BEFORE_LENGTH = _PREAMBLE + _PREFIX + encode_header(_GROUP_LENGTH, "UL", 4, _ENCODING)
+_VERSION_1 = encode_elements([Element(_VERSION, "OB", b"\0\1")], _ENCODING)
 _OWN = {
     "implementation_class_uid": IMPLEMENTATION_CLASS_UID,
     "implementation_version_name": IMPLEMENTATION_VERSION_NAME,
@@ -101,16 +118,15 @@ def decode_preamble_and_meta(data: bytes | memoryview) -> tuple[FileMeta, int]:
     """
     if bytes(data[len(_PREAMBLE) : _START]) != _PREFIX:
         raise DataSetError("This is no DICOM file: it has no DICM behind a preamble.")
-    attributes = {tag: attribute for tag, _, attribute in _ELEMENTS}
-    found = dict.fromkeys(attributes.values(), "")
+    found = dict.fromkeys(_ATTRIBUTES.values(), "")
     pos, end = _START, len(data)
     while _is_meta(data, pos):
         tag, vr, length, start = read_header(data, pos, end, _ENCODING)
         pos = start + length
         if length == UNDEFINED_LENGTH or pos > end:
             raise DataSetError("The file meta information is truncated.")
-        if tag in attributes:
-            found[attributes[tag]] = "\\".join(text_values(vr, data[start:pos], ()))
+        if tag in _ATTRIBUTES:
+            found[_ATTRIBUTES[tag]] = text_of(vr, data[start:pos], ())
     if not found["transfer_syntax_uid"]:
         is_explicit = bytes(data[pos + 4 : pos + 6]) in VR_OF_CODE
         found["transfer_syntax_uid"] = (

@@ -63,10 +63,12 @@ def is_valid_uid(text: str) -> bool:
 
     A component has at least one digit, and no leading zero unless it is ``0``.
     """
-    return 0 < len(text) <= _UID_LENGTH and all(
-        part.isascii() and part.isdigit() and (part == "0" or part[0] != "0")
-        for part in text.split(".")
-    )
+    if len(text) > _UID_LENGTH or not (text.isascii() and text.replace(".", "").isdigit()):
+        return False
+    dotted = f".{text}."
+    if ".0" in dotted:
+        return all(part == "0" or part[:1] not in ("", "0") for part in text.split("."))
+    return ".." not in dotted
 
 
 def new_uid() -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "decode_value",
     "encode_value",
     "swap_bytes",
+    "text_of",
     "text_values",
 ]
 
@@ -31,6 +32,7 @@ _TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
 TEXT_VRS = frozenset(_TEXT_VRS.split())
 _LONG_TEXTS = frozenset(("LT", "ST", "UC", "UR", "UT"))
 _PADDING = " \0"
+_ESCAPE = 0x1B
 _FORMATS = {
     "FD": "d",
     "FL": "f",
@@ -61,7 +63,7 @@ def text_values(vr: str, raw: bytes | memoryview, charsets: tuple[str, ...]) -> 
     at the end of a name mean nothing either (PS3.5 §6.2.1.1).
     """
     raw = bytes(raw)
-    if raw.isascii() and b"\x1b" not in raw:  # nearly always, so it saves the way to decode_text
+    if raw.isascii() and _ESCAPE not in raw:  # nearly always, so it saves the way to decode_text
         text = raw.decode("ascii")
     else:
         text = decode_text(raw, charsets, vr=vr)
@@ -77,6 +79,17 @@ def text_values(vr: str, raw: bytes | memoryview, charsets: tuple[str, ...]) -> 
     return tuple(
         [one.strip(_PADDING).rstrip("=" if vr == "PN" else "") for one in text.split("\\")]
     )
+
+
+def text_of(vr: str, raw: bytes | memoryview, charsets: tuple[str, ...]) -> str:
+    r"""Read the values of a text VR as one text: those of ``text_values``, ``\`` between them."""
+    raw = bytes(raw)
+    if raw.isascii() and vr not in _LONG_TEXTS:
+        text = raw.decode("ascii")
+        if "\\" not in text and "\x1b" not in text:  # nearly always, so it saves the way below
+            text = text.strip(_PADDING)
+            return text.rstrip("=") if vr == "PN" else text
+    return "\\".join(text_values(vr, raw, charsets))
 
 
 def decode_value(

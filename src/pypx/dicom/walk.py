@@ -35,7 +35,8 @@ __all__ = ["Walk"]
 
 _ELEMENTS, _ITEMS, _FRAGMENTS = range(3)
 _LONGEST_HEADER = 12
-_NONE: frozenset[int] = frozenset()
+_NONE: dict[int, int] = {}
+_Hit = tuple[int, str, int, int]  # of a wanted element: key, VR, start of the value, length
 
 
 class _Form:
@@ -51,11 +52,13 @@ class _Form:
         self.encoding = encoding
         self.unpack = Struct(encoding.order + ("LHH" if encoding.explicit else "LL")).unpack_from
         self.unpack_item = Struct(f"{encoding.order}LL").unpack_from
-        self.short_vrs = {
+        self.unpack_length = encoding.length.unpack_from
+        codes = {
             int.from_bytes(code, "little" if little else "big"): vr
             for code, vr in VR_OF_CODE.items()
-            if vr in SHORT_VRS
         }
+        self.short_vrs = {code: vr for code, vr in codes.items() if vr in SHORT_VRS}
+        self.long_vrs = {code: vr for code, vr in codes.items() if vr not in SHORT_VRS}
         self.item = self.swap(ITEM)
         self.item_delimiter = self.swap(ITEM_DELIMITER)
         self.sequence_delimiter = self.swap(SEQUENCE_DELIMITER)
@@ -72,10 +75,10 @@ def _form(encoding: Encoding) -> _Form:
 
 
 @lru_cache
-def _keys(wanted: frozenset[int], encoding: Encoding) -> frozenset[int]:
-    """Give the keys of the wanted tags; a data set has no command and no file meta elements."""
+def _keys(wanted: frozenset[int], encoding: Encoding) -> dict[int, int]:
+    """Give the wanted tags by key; a data set has no command and no file meta elements."""
     swap = _form(encoding).swap
-    return frozenset(swap(tag) for tag in wanted if tag >> 16 not in (0x0000, 0x0002))
+    return {swap(tag): tag for tag in wanted if tag >> 16 not in (0x0000, 0x0002)}
 
 
 class Walk:
@@ -92,6 +95,7 @@ class Walk:
         defect: What is wrong; the walk does not go on behind it.
         left: Bytes of the current value that are still to come.
         top_tag: The last tag that was met outside of items.
+        found: The wanted elements by tag: VR, raw value, and whether its length was undefined.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Walk:
         self.defect = ""
         self.left = 0
         self.top_tag = 0
+        self.found: dict[int, tuple[str, bytes, bool]] = {}
         self._tag = 0  # the last one that was met anywhere
         self._wanted_tags = wanted
         self._wanted = _NONE
@@ -109,19 +114,9 @@ class Walk:
         self._carry = b""  # what has come of a header
         self._budget = budget
         self._notes: list[str] = []
-        self._found: dict[int, tuple[str, bytes, bool]] = {}
         self._sink: bytearray | None = None  # what has come of a wanted value in pieces
         self._sink_of = (0, "", False)
         self._mark = 0  # where in the current piece the value goes on
-
-    @property
-    def found(self) -> list[tuple[int, str, bytes, bool]]:
-        """The wanted elements: tag, VR, raw value, and whether its length was undefined."""
-        swap = _form(self.encoding).swap
-        return [
-            (swap(key), vr or vr_of(swap(key)), value, undefined)
-            for key, (vr, value, undefined) in self._found.items()
-        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -133,7 +128,7 @@ class Walk:
     @property
     def has_all(self) -> bool:
         """Whether every wanted element has been found."""
-        return bool(self._levels) and len(self._found) == len(self._wanted)
+        return bool(self._levels) and len(self.found) == len(self._wanted)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes; nothing refers to their buffer afterwards."""
@@ -211,7 +206,7 @@ class Walk:
                 pos = self._walk_explicit(data, pos, end, form)
             else:
                 pos = self._walk_implicit(data, pos, end, form)
-            if pos == before and len(self._levels) == depth:
+            if pos == end or (pos == before and len(self._levels) == depth):
                 break
         self._pour(data, pos)
         return pos
@@ -226,50 +221,58 @@ class Walk:
 
     def _walk_explicit(self, data: bytes | memoryview, pos: int, end: int, form: _Form) -> int:
         wanted = self._wanted if len(self._levels) == 1 else _NONE
-        unpack, short_vrs, last, met = form.unpack, form.short_vrs, end - 8, 0
+        unpack, short_vrs, long_vrs = form.unpack, form.short_vrs, form.long_vrs
+        hits: list[_Hit] = []
+        last, met = end - 8, 0
         while pos <= last:
             key, code, length = unpack(data, pos)
             if code in short_vrs:
-                pos += 8
                 if key in wanted:
-                    self._keep(key, short_vrs[code], data, pos, length, end)
+                    hits.append((wanted[key], short_vrs[code], pos + 8, length))
+                pos += length + 8
             else:
-                header = irregular_header(data, pos, end, form.encoding)
-                if header is None:
-                    break
-                vr, length, start = header
+                if code in long_vrs and pos + 12 <= end:
+                    vr, start = long_vrs[code], pos + 12
+                    length = form.unpack_length(data, pos + 8)[0]
+                else:
+                    header = irregular_header(data, pos, end, form.encoding)
+                    if header is None:
+                        break
+                    vr, length, start = header
                 if length == UNDEFINED_LENGTH or key in form.delimiters:
-                    self._meet(form.swap(met))
+                    self._pass(form.swap(met), hits, data, end)
                     return self._turn(form, key, vr, data, pos, start)
-                pos = start
                 if key in wanted:
-                    self._keep(key, vr, data, pos, length, end)
-            pos += length
+                    hits.append((wanted[key], vr, start, length))
+                pos = start + length
             met = key or met  # zeros behind the last element are padding
-            if pos > end:
-                self.left = pos - end
-                pos = end
-        self._meet(form.swap(met))
-        return pos
+        self._pass(form.swap(met), hits, data, end)
+        return self._stop(pos, end)
 
     def _walk_implicit(self, data: bytes | memoryview, pos: int, end: int, form: _Form) -> int:
         wanted = self._wanted if len(self._levels) == 1 else _NONE
-        unpack, delimiters, last, met = form.unpack, form.delimiters, end - 8, 0
+        unpack, delimiters = form.unpack, form.delimiters
+        hits: list[_Hit] = []
+        last, met = end - 8, 0
         while pos <= last:
             key, length = unpack(data, pos)
             if length == UNDEFINED_LENGTH or key in delimiters:
-                self._meet(form.swap(met))
+                self._pass(form.swap(met), hits, data, end)
                 return self._turn(form, key, vr_of(form.swap(key)), data, pos, pos + 8)
-            pos += 8
             if key in wanted:
-                self._keep(key, "", data, pos, length, end)
-            pos += length
+                tag = wanted[key]
+                hits.append((tag, vr_of(tag), pos + 8, length))
+            pos += length + 8
             met = key or met  # zeros behind the last element are padding
-            if pos > end:
-                self.left = pos - end
-                pos = end
-        self._meet(form.swap(met))
-        return pos
+        self._pass(form.swap(met), hits, data, end)
+        return self._stop(pos, end)
+
+    def _stop(self, pos: int, end: int) -> int:
+        """Stop where the next header is, or where the piece ends in the middle of a value."""
+        if pos <= end:
+            return pos
+        self.left = pos - end
+        return end
 
     def _walk_items(self, data: bytes | memoryview, pos: int, end: int, form: _Form) -> int:
         kind, _, tag = self._levels[-1]
@@ -288,10 +291,7 @@ class Walk:
                 self._close(data, pos)
                 return pos
             pos += 8 + length
-            if pos > end:
-                self.left = pos - end
-                return end
-        return pos
+        return self._stop(pos, end)
 
     def _turn(
         self, form: _Form, key: int, vr: str, data: bytes | memoryview, pos: int, start: int
@@ -312,7 +312,7 @@ class Walk:
             self._levels.append((_FRAGMENTS, form, tag))
             return start
         if depth == 1 and key in self._wanted:
-            self._sink, self._sink_of, self._mark = bytearray(), (key, vr, True), start
+            self._sink, self._sink_of, self._mark = bytearray(), (tag, vr, True), start
         self._levels.append((_ITEMS, _form(content_encoding(vr, form.encoding)), tag))
         return start
 
@@ -328,18 +328,21 @@ class Walk:
             if len(self._levels) == 1:
                 self.top_tag = tag
 
-    def _keep(
-        self, key: int, vr: str, data: bytes | memoryview, pos: int, length: int, end: int
-    ) -> None:
-        """Keep a wanted value, or what is here of it."""
-        if length > self._budget:
-            self._found.pop(key, None)
-            self._leave_out(_form(self.encoding).swap(key))
-        elif pos + length <= end:
-            self._found[key] = (vr, bytes(data[pos : pos + length]), False)
-            self._budget -= length
-        else:
-            self._sink, self._sink_of, self._mark = bytearray(), (key, vr, False), pos
+    def _pass(self, tag: int, hits: list[_Hit], data: bytes | memoryview, end: int) -> None:
+        """Leave a row of elements, of which ``tag`` was the last, with the wanted ones of it."""
+        self._meet(tag)
+        found, budget = self.found, self._budget
+        for wanted, vr, pos, length in hits:
+            stop = pos + length
+            if length > budget:
+                found.pop(wanted, None)
+                self._leave_out(wanted)
+            elif stop <= end:
+                found[wanted] = (vr, bytes(data[pos:stop]), False)
+                budget -= length
+            else:
+                self._sink, self._sink_of, self._mark = bytearray(), (wanted, vr, False), pos
+        self._budget = budget
 
     def _pour(self, data: bytes | memoryview, stop: int) -> None:
         """Keep what this piece has of a wanted value that came or comes in others too."""
@@ -354,8 +357,8 @@ class Walk:
     def _store(self) -> None:
         """Keep a value that came in pieces, now that all of it is here."""
         if self._sink is not None:
-            key, vr, undefined = self._sink_of
-            self._found[key] = (vr, bytes(self._sink), undefined)
+            tag, vr, undefined = self._sink_of
+            self.found[tag] = (vr, bytes(self._sink), undefined)
             self._budget -= len(self._sink)
             self._sink = None
 
