@@ -58,8 +58,8 @@ def header_scan(settings: Settings) -> Iterator[Contest]:
         ],
         (Bar(OURS, 8, "pydicom specific_tags"),),
         [
-            "CPU time; both give the text of each tag; "
-            "pydicom stops before the pixels, pypx walks to the end"
+            "CPU time; both give the text of each tag",
+            "pydicom stops before the pixels, pypx walks to the end",
         ],
     )
 
