@@ -12,9 +12,11 @@ import pytest
 
 from pypx.archive import Archive, Level
 from pypx.dicom.header import INDEX_TAGS
+from pypx.dicom.part10 import FileMeta
+from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from pypx.errors import ArchiveError, ConfigError, IndexUnavailableError
 from tests.archive.helpers import begin, content, files_of, header_of, rows_of, store
-from tests.objects import data_set
+from tests.objects import CT_IMAGE, data_set
 
 
 @pytest.fixture
@@ -253,3 +255,16 @@ def test_a_wrong_vr_is_stored_as_it_is(archive: Archive, keyword: str, vr: bytes
     assert content(stored.path) == data
     before = rows_of(archive)
     assert archive.rebuild().ok and rows_of(archive) == before
+
+
+@pytest.mark.parametrize("padding", [" ", "\0"])
+def test_padding_of_an_announced_uid_is_no_part_of_it(archive: Archive, padding: str) -> None:
+    meta = FileMeta(f"{CT_IMAGE}{padding}", f"1.2.3.4.1{padding}", EXPLICIT_VR_LITTLE_ENDIAN)
+    with archive.begin(meta) as incoming:
+        assert (incoming.meta.sop_class_uid, incoming.meta.sop_instance_uid) == (
+            CT_IMAGE,
+            "1.2.3.4.1",
+        )
+        incoming.write(data_set(1))
+        stored = incoming.commit(header_of(archive, data_set(1)))
+    assert stored.sop_instance_uid == "1.2.3.4.1"

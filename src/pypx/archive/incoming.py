@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +22,7 @@ from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 from pypx.errors import ArchiveError, DataSetError
+from pypx.values import replace
 
 __all__ = ["Incoming"]
 

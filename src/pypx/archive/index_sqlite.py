@@ -22,6 +22,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock, Timer
+from typing import Any
 
 from pypx.archive import rows
 from pypx.archive.attributes import COUNTS, Level
@@ -464,17 +465,32 @@ class SqliteIndex:
         if self._waiting and (found := self._waiting.get(sop_instance_uid)):
             return found[0]
         try:
-            with self._reading() as connection:
-                row = connection.execute(rows.GET, (sop_instance_uid,)).fetchone()
+            row = self._look_up(rows.GET, sop_instance_uid)
         except sqlite3.Error:
             return None
         return rows.entry_of(row) if row else None
 
+    def _look_up(self, query: str, key: str) -> tuple[Any, ...] | None:
+        """Give one row, from the connection that writes if nobody writes now.
+
+        That one has in memory what it wrote last; the other would read it again each time.
+        """
+        if self._writer is not None and self._write_lock.acquire(blocking=False):
+            try:
+                connection = self._writer
+                if connection is not None and self._identity_on_disk() == self._identity:
+                    found: tuple[Any, ...] | None = connection.execute(query, (key,)).fetchone()
+                    return found
+            finally:
+                self._write_lock.release()
+        with self._reading() as connection:
+            found = connection.execute(query, (key,)).fetchone()
+            return found
+
     def owner_of(self, folder: str) -> str | None:
         """Give the Series Instance UID of an instance in that folder, if there is one."""
         try:
-            with self._reading() as connection:
-                row = connection.execute(rows.OWNER, (folder,)).fetchone()
+            row = self._look_up(rows.OWNER, folder)
         except sqlite3.Error:
             return None
         return str(row[0]) if row else None

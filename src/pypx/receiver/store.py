@@ -149,6 +149,8 @@ def _identify(header: DataSet, announced: FileMeta) -> FileMeta:
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if not header.get(keyword):
             raise DataSetError(f"The data set has no {keyword}.")
+    if (sop_class_uid, sop_instance_uid) == (announced.sop_class_uid, announced.sop_instance_uid):
+        return announced
     return replace(announced, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
 
 
