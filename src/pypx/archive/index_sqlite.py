@@ -485,7 +485,7 @@ class SqliteIndex:
                 self._write_lock.release()
         with self._reading() as connection:
             found = connection.execute(query, (key,)).fetchone()
-            return found
+        return found
 
     def owner_of(self, folder: str) -> str | None:
         """Give the Series Instance UID of an instance in that folder, if there is one."""
