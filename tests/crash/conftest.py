@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +64,23 @@ def unmount(where: Path) -> None:
     if subprocess.run([require("umount"), str(where)], capture_output=True, check=False).returncode:
         subprocess.run([require("umount"), "--lazy", str(where)], check=True)
         pytest.fail(f"something had {where} open still")
+
+
+@contextmanager
+def limited(controller: str, file: str, limit: int) -> Iterator[list[str]]:
+    """Give the beginning of a command line whose process the system limits (control groups)."""
+    top = Path("/sys/fs/cgroup") / controller
+    if not (top / file).exists() and not (top / "tasks").exists():
+        pytest.skip(f"there is no control group of version 1 for {controller} here")
+    group = top / f"pypx-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group may be made here: {error}")
+    try:
+        (group / file).write_text(str(limit))
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    finally:
+        while (group / "cgroup.procs").read_text().strip():
+            time.sleep(0.02)  # a process that was killed is a moment away from its end
+        group.rmdir()
