@@ -239,13 +239,18 @@ class ServedAssociation:
         except _Ended:
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:
-            self.failure = error
+            self._fail(error)
             if association.can_abort:  # else it was the upper layer that found the error
                 association.provider_abort(error, time.monotonic())
         except PypxError as error:
-            self.failure = error
+            self._fail(error)
             self.abort()
         self._channel.finish(_CLOSE_WAIT)
+
+    def _fail(self, error: PypxError) -> None:
+        # The traceback refers to us, so the buffer of the channel would stay until the next
+        # garbage collection, which a few hundred broken associations do not cause.
+        self.failure = error.with_traceback(None)
 
     def _negotiate(self, negotiate: Negotiate) -> bool:
         association = self._channel.session.association
