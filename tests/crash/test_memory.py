@@ -137,19 +137,20 @@ def test_f4_100_associations_with_an_object_under_way(tmp_path: Path) -> None:
 def test_f5_50_associations_under_a_hard_limit(on_disk: Path) -> None:
     """3 GiB in all, in a group of processes that is killed beyond 256 MiB."""
     root = on_disk / "archive"
-    with limited("memory", "memory.limit_in_bytes", 256 * MIB) as prefix:
-        with Listener(root, on_disk, prefix=prefix) as listener:
-            objects = [Large(number, 64 * MIB) for number in range(50)]
-            with associations(listener, 50) as connections:
-                sending = [
-                    one.send(connection)
-                    for one, connection in zip(objects, connections, strict=True)
-                ]
-                while sending := [one for one in sending if next(one, StopIteration) is None]:
-                    pass
-                assert [answer(connection) for connection in connections] == [0] * 50
-            for one in objects:
-                one.assert_stored(root)
-            shutil.rmtree(next(root.glob("[!.]*")))
-            with associated(listener) as connection:
-                assert send(connection, Ledger(), 99).status == 0
+    with (
+        limited("memory", "memory.limit_in_bytes", 256 * MIB) as prefix,
+        Listener(root, on_disk, prefix=prefix) as listener,
+    ):
+        objects = [Large(number, 64 * MIB) for number in range(50)]
+        with associations(listener, 50) as connections:
+            sending = [
+                one.send(connection) for one, connection in zip(objects, connections, strict=True)
+            ]
+            while sending := [one for one in sending if next(one, StopIteration) is None]:
+                pass
+            assert [answer(connection) for connection in connections] == [0] * 50
+        for one in objects:
+            one.assert_stored(root)
+        shutil.rmtree(next(root.glob("[!.]*")))
+        with associated(listener) as connection:
+            assert send(connection, Ledger(), 99).status == 0

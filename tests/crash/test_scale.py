@@ -191,25 +191,24 @@ def test_f6_64_descriptors(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("may_mount")
 def test_f7_no_more_threads(tmp_path: Path) -> None:
     ledger = Ledger()
-    with limited("pids", "pids.max", 8) as prefix:
-        with Listener(tmp_path / "archive", tmp_path, prefix=prefix) as listener:
-            before = listener.footprint()
-            with ExitStack() as served:
-                connections = []
-                with pytest.raises(PypxError):
-                    for number in range(10):
-                        connections.append(
-                            served.enter_context(
-                                associated(listener, f"A{number}", timeouts=IMPATIENT)
-                            )
-                        )
-                assert len(connections) >= 4
-                for number, connection in enumerate(connections):
-                    assert send(connection, ledger, number, **series(number)).status == 0
-                assert "cannot serve a connection" in listener.log.lower()
-            eventually(lambda: listener.footprint().is_back_to(before))
-            check(listener, ledger, before)
-            listener.stop()
+    with (
+        limited("pids", "pids.max", 8) as prefix,
+        Listener(tmp_path / "archive", tmp_path, prefix=prefix) as listener,
+    ):
+        before = listener.footprint()
+        with ExitStack() as served:
+            connections = []
+            with pytest.raises(PypxError):
+                for number in range(10):
+                    one = associated(listener, f"A{number}", timeouts=IMPATIENT)
+                    connections.append(served.enter_context(one))
+            assert len(connections) >= 4
+            for number, connection in enumerate(connections):
+                assert send(connection, ledger, number, **series(number)).status == 0
+            assert "cannot serve a connection" in listener.log.lower()
+        eventually(lambda: listener.footprint().is_back_to(before))
+        check(listener, ledger, before)
+        listener.stop()
 
 
 @pytest.mark.timeout(180)
