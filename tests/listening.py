@@ -26,7 +26,7 @@ from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ, CStoreRSP
 from pypx.net.connection import Connection, Timeouts
 from tests.archive.helpers import content
 from tests.objects import CT_IMAGE, data_set
-from tests.peers.process import Peer, free_port
+from tests.peers.process import Outcome, Peer, free_port, run
 
 __all__ = [
     "OUT_OF_RESOURCES",
@@ -34,10 +34,13 @@ __all__ = [
     "Ledger",
     "Listener",
     "associated",
+    "at_home",
     "check",
+    "compared",
     "echo",
     "eventually",
     "instance",
+    "px",
     "send",
 ]
 
@@ -60,6 +63,19 @@ def eventually(true: Callable[[], object], timeout: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.02)
+
+
+def at_home(home: Path) -> list[str]:
+    """Give the beginning of a command line that runs where the user has nothing."""
+    home.mkdir(exist_ok=True)
+    here = (f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "TMPDIR"))
+    return ["env", f"--chdir={home}", *here, f"PYTHONPATH={os.pathsep.join(sys.path)}"]
+
+
+def px(home: Path, *arguments: object) -> Outcome:
+    """Run px to its end."""
+    program, *beginning = at_home(home)
+    return run(program, *beginning, sys.executable, "-m", "pypx", *map(str, arguments))
 
 
 class Footprint(NamedTuple):
@@ -93,12 +109,10 @@ class Listener(Peer):
     ) -> None:
         self.root = root
         self.home = folder / "home"
-        self.home.mkdir(exist_ok=True)
         port = free_port()
-        here = (f"{name}={self.home}" for name in ("HOME", "XDG_CONFIG_HOME", "TMPDIR"))
         super().__init__(
-            "env",
-            *(f"--chdir={self.home}", *here, f"PYTHONPATH={os.pathsep.join(sys.path)}", *prefix),
+            *at_home(self.home),
+            *prefix,
             *(sys.executable, "-m", "pypx", "listen", "--archive", str(root), "--port", str(port)),
             *("--min-free", "0", *map(str, options)),
             ae_title="PYPX",

@@ -84,3 +84,31 @@ def limited(controller: str, file: str, limit: int) -> Iterator[list[str]]:
         while (group / "cgroup.procs").read_text().strip():
             time.sleep(0.02)  # a process that was killed is a moment away from its end
         group.rmdir()
+
+
+@contextmanager
+def injected(pid: int, calls: str, what: str) -> Iterator[None]:
+    """Let strace meddle with calls of a process that runs; afterwards they are as ever.
+
+    Args:
+        pid: The process.
+        calls: Names with commas between them.
+        what: As in ``strace --inject=CALLS:WHAT``.
+    """
+    command = [require("strace"), "-f", "-qq", "-o", "/dev/null", f"--trace={calls}"]
+    tracer = subprocess.Popen(
+        [*command, f"--inject={calls}:{what}", f"--attach={pid}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        status = Path(f"/proc/{pid}/status")
+        while f"TracerPid:\t{tracer.pid}\n" not in status.read_text():
+            if tracer.poll() is not None:
+                assert tracer.stderr
+                pytest.skip(f"no process may be traced here: {tracer.stderr.read()}")
+            time.sleep(0.01)
+        yield
+    finally:
+        tracer.terminate()
+        tracer.communicate()
