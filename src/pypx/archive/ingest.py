@@ -258,9 +258,10 @@ def rebuild(storage: Storage, progress: Callable[[int], None] = lambda _: None) 
         for name in found.files:
             count += 1
             progress(count)
-            entry = _read(storage, _join(found.folder, name))
+            entry = _read(storage, path := _join(found.folder, name))
             if entry is None:
-                damaged.append(_join(found.folder, name))
+                if storage.tree.status(path) is not None:  # else superseded meanwhile
+                    damaged.append(path)
                 continue
             if entry.sop_instance_uid in batch or len(batch) == _BATCH:
                 storage.index.add(batch.values(), newest_wins=True)
