@@ -110,7 +110,7 @@ def check_what_is_there(root: Path, ran: Ran) -> None:
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_fails(before: Path, call: str, error: str) -> None:
+def test_d7_a_call_that_fails(before: Path, call: str, error: str) -> None:
     root = copy_of(before)
     good = stored_under_strace(root)
     assert (good.stored, good.refused) == ([2, 1], [])

@@ -103,7 +103,7 @@ def test_d13_d14_new_known_and_other_content(root: Path, tmp_path: Path) -> None
         assert archive.rebuild().ok
 
 
-def test_names_that_differ_in_capitals(root: Path, name: str) -> None:
+def test_d20_names_that_differ_in_capitals(root: Path, name: str) -> None:
     """Two patients, two series: neither hides the other, whatever the disk thinks of names."""
     with Archive(root) as archive:
         for number, patient in enumerate(["abc", "ABC", "Abc", "stra\u00dfe", "STRASSE"]):

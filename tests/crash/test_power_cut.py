@@ -78,7 +78,7 @@ def round_of(
 
 
 @pytest.mark.timeout(180)
-def test_cut_after_random_acknowledgements(disk: Path, child: Child) -> None:
+def test_d11_cut_after_random_acknowledgements(disk: Path, child: Child) -> None:
     chance = random.Random(50)
     before: list[Sender] = []
     for _ in range(ROUNDS):
@@ -87,6 +87,6 @@ def test_cut_after_random_acknowledgements(disk: Path, child: Child) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_without_durability_a_cut_does_lose(disk: Path, child: Child) -> None:
+def test_d11_without_durability_a_cut_does_lose(disk: Path, child: Child) -> None:
     """The cut is one: who does not ask for durability sees it."""
     assert round_of(child, disk, [], "none", 20)
