@@ -186,6 +186,8 @@ class ServedAssociation:
 
     def next_message(self) -> MessageReceived:
         """Wait for the next message; its data set, if any, is then to be read."""
+        if self._stopping and self._position >= len(self._events) and not self.busy:
+            raise NetworkError("The listener is stopping.")  # also when a peer never pauses
         event = self._next_event()
         if not isinstance(event, MessageReceived):
             raise RemoteProtocolError("The peer sent a data set where a message belongs.")
