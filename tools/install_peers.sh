@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the real peers of tests/peers (DCMTK, Orthanc and its DICOMweb plugin), and what
-# tests/crash needs to cut power, to move the clock and to let calls of the system fail, where that can be done
-# without a question: on Debian and its kin, as root or with a sudo that asks no password.
-# Starts no service. Elsewhere it says what is missing and leaves it at that; in CI
-# (CI=true) a missing peer is an error. PYPX_NO_PEERS=1 leaves the machine as it is.
+# tests/crash needs to make file systems, cut power, move the clock and let calls of the
+# system fail, where that can be done without a question: on Debian and its kin, as root or
+# with a sudo that asks no password. Starts no service. Elsewhere it says what is missing
+# and leaves it at that; in CI (CI=true) a missing peer is an error. PYPX_NO_PEERS=1 leaves
+# the machine as it is.
 set -euo pipefail
 
 packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs mount

@@ -107,10 +107,7 @@ def check_what_is_there(root: Path, ran: Ran) -> None:
     assert current["1.2.3.4.1"] in (FIRST, data_set(**OTHER))
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("call", CALLS)
-def test_d7_a_call_that_fails(before: Path, call: str, error: str) -> None:
+def let_each_fail(before: Path, call: str, error: str) -> None:
     root = copy_of(before)
     good = stored_under_strace(root)
     assert (good.stored, good.refused) == ([2, 1], [])
@@ -124,3 +121,16 @@ def test_d7_a_call_that_fails(before: Path, call: str, error: str) -> None:
             # The step of an object: it is not acknowledged. The index may come later.
             assert len(ran.stored) < 2, failed
         check_what_is_there(root, ran)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", CALLS)
+def test_d7_a_call_that_fails(before: Path, call: str, error: str) -> None:
+    let_each_fail(before, call, error)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("call", ["writev", "linkat"])
+def test_d4_a_quota_that_is_used_up(before: Path, call: str) -> None:
+    let_each_fail(before, call, "EDQUOT")

@@ -68,10 +68,8 @@ def disk(name: str, image: Path) -> Iterator[Path]:
         with mounted(where, "-t", "exfat-fuse", "-o", "loop", str(image)):
             yield where
         return
-    known = Path("/proc/filesystems").read_text().split()
-    features = Path("/sys/fs/ext4/features/casefold")
-    if (name == "casefold" and not features.exists()) or (name != "casefold" and name not in known):
-        pytest.skip(f"this kernel has no {name}")
+    if name == "casefold" and not Path("/sys/fs/ext4/features/casefold").exists():
+        pytest.skip("the ext4 of this kernel knows capitals only (CONFIG_UNICODE)")
     with mounted(where, "-o", "loop", str(image)):
         if name == "casefold":
             (where / "archive").mkdir(exist_ok=True)
