@@ -141,7 +141,7 @@ HARMS: list[Callable[[Path], None]] = [
 
 
 FAST = ("--durability", "none")  # for what does not cut the power
-SOON = 3.0
+SOON = 2.0
 UNMENDED = [
     deleted,
     deleted_with_its_log,

@@ -135,13 +135,13 @@ def test_f4_100_associations_with_an_object_under_way(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("may_mount")
 @pytest.mark.timeout(240)
 def test_f5_50_associations_under_a_hard_limit(on_disk: Path) -> None:
-    """1.6 GiB in all, in a group of processes that is killed beyond 256 MiB."""
+    """1.2 GiB in all, in a group of processes that is killed beyond 256 MiB."""
     root = on_disk / "archive"
     with (
         limited("memory", "memory.limit_in_bytes", 256 * MIB) as prefix,
         Listener(root, on_disk, prefix=prefix) as listener,
     ):
-        objects = [Large(number, 32 * MIB) for number in range(50)]
+        objects = [Large(number, 24 * MIB) for number in range(50)]
         with associations(listener, 50) as connections:
             sending = [
                 one.send(connection) for one, connection in zip(objects, connections, strict=True)
