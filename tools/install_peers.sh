@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Installs the real peers of tests/peers (DCMTK, Orthanc and its DICOMweb plugin), and what
-# tests/crash needs to cut power and to let calls of the system fail, where that can be done
-# without a question: on Debian and its kin, as root or with a sudo that asks no password.
-# Starts no service. Elsewhere it says what is missing and leaves it at that; in CI
-# (CI=true) a missing peer is an error. PYPX_NO_PEERS=1 leaves the machine as it is.
+# tests/crash needs to make file systems, cut power, move the clock and let calls of the
+# system fail, where that can be done without a question: on Debian and its kin, as root or
+# with a sudo that asks no password. Starts no service. Elsewhere it says what is missing
+# and leaves it at that; in CI (CI=true) a missing peer is an error. PYPX_NO_PEERS=1 leaves
+# the machine as it is.
 set -euo pipefail
 
-packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs mount"
+packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs mount
+    xfsprogs btrfs-progs exfat-fuse exfatprogs faketime"
 policy=/usr/sbin/policy-rc.d
 ci=${CI:-false}
 
 installed() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin"
     # Not storescu and the like: pynetdicom has programs of these names too.
-    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 mount; do
+    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 mount \
+        mkfs.xfs mkfs.btrfs mkfs.exfat mount.exfat-fuse faketime; do
         command -v "$program" >/dev/null || return 1
     done
     # Elsewhere than on Debian the plugin may be anywhere: its tests are skipped without it.

@@ -112,10 +112,7 @@ def check_what_is_there(root: Path, ran: Ran) -> None:
     assert current["1.2.3.4.1"] in (FIRST, data_set(**OTHER))
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize(("way", "call"), CASES)
-def test_a_call_that_fails(before: Path, way: str, call: str, error: str) -> None:
+def let_each_fail(before: Path, way: str, call: str, error: str) -> None:
     root = copy_of(before)
     good = stored_under_strace(root, way)
     assert (good.stored, good.refused) == ([2, 1], [])
@@ -129,3 +126,15 @@ def test_a_call_that_fails(before: Path, way: str, call: str, error: str) -> Non
             # The step of an object: it is not acknowledged. The index may come later.
             assert len(ran.stored) < 2, failed
         check_what_is_there(root, ran)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize(("way", "call"), CASES)
+def test_d7_a_call_that_fails(before: Path, way: str, call: str, error: str) -> None:
+    let_each_fail(before, way, call, error)
+
+
+@pytest.mark.timeout(90)
+def test_d4_a_quota_that_is_used_up(before: Path) -> None:
+    let_each_fail(before, "twice", "writev", "EDQUOT")

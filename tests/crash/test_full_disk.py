@@ -19,6 +19,7 @@ from pypx.receiver.receiver import Receiver
 from tests.archive.helpers import content, names, superseded
 from tests.crash.conftest import mounted
 from tests.crash.load import CONTEXTS, TIMEOUTS
+from tests.listening import Ledger, Listener, associated, check, send
 from tests.objects import CT_IMAGE, data_set
 
 PAGE = 4096
@@ -96,7 +97,7 @@ def assert_refused(response: CStoreRSP) -> None:
     assert "No space left" in (response.error_comment or "")
 
 
-def test_full_at_an_object_and_room_again(small: Disk) -> None:
+def test_d1_full_at_an_object_and_room_again(small: Disk) -> None:
     assert small.send(1).status == 0
     small.fill(left=len(LARGE) // 2)
     assert_refused(small.send(2, PixelData=LARGE))
@@ -111,7 +112,7 @@ def test_full_at_an_object_and_room_again(small: Disk) -> None:
 
 
 @pytest.mark.parametrize("left", [0, PAGE, 10 * PAGE, len(LARGE) // PAGE * PAGE, len(LARGE) + PAGE])
-def test_a_resend_that_meets_a_full_disk_leaves_the_stored_one(small: Disk, left: int) -> None:
+def test_d2_a_resend_that_meets_a_full_disk_leaves_the_stored_one(small: Disk, left: int) -> None:
     assert small.send(1).status == 0
     small.fill(left)
     before = small.stored()
@@ -131,7 +132,44 @@ def test_a_resend_that_meets_a_full_disk_leaves_the_stored_one(small: Disk, left
     small.assert_in_order()
 
 
-def test_full_at_each_page_of_everything_that_is_written(tmp_path: Path) -> None:
+def test_d2_the_same_again_needs_no_room(small: Disk) -> None:
+    """Not a byte is left; what is there already is acknowledged, or refused and still there."""
+    assert small.send(1).status == 0
+    small.fill()
+    before = small.stored()
+    for _ in range(3):
+        response = small.send(1)
+        assert response.status in (0, OUT_OF_RESOURCES)
+        assert_refused(small.send(1, PixelData=b"other"))
+        assert_refused(small.send(2))
+        assert small.stored() == before and not superseded(small.archive.root)
+    assert small.still_lives()
+    small.make_room()
+    assert small.send(1).status == 0
+    assert small.send(1, PixelData=b"other").status == 0
+    small.assert_in_order()
+
+
+def test_d1_low_space_is_refused_before(tmp_path: Path) -> None:
+    """As users say it, with --min-free; once there is room again the association goes on."""
+    ledger = Ledger()
+    with (
+        mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={SIZE}", "px") as where,
+        Listener(where / "archive", tmp_path, "--min-free", "1M") as listener,
+        associated(listener) as connection,
+    ):
+        assert send(connection, ledger, 1).status == 0
+        filler = where / "filler"
+        filler.write_bytes(bytes(3 << 20))
+        refused = send(connection, ledger, 2)
+        assert refused.status == OUT_OF_RESOURCES
+        assert "less than" in (refused.error_comment or "")
+        filler.unlink()
+        assert send(connection, ledger, 2).status == 0
+        check(listener, ledger)
+
+
+def test_d1_full_at_each_page_of_everything_that_is_written(tmp_path: Path) -> None:
     """The object, new folders, the log of the index: wherever the last page goes."""
     outcomes = set()
     for pages in range(20):
@@ -152,7 +190,7 @@ def test_full_at_each_page_of_everything_that_is_written(tmp_path: Path) -> None
     assert outcomes == {0, OUT_OF_RESOURCES}
 
 
-def test_no_inode_left(tmp_path: Path) -> None:
+def test_d4_no_inode_left(tmp_path: Path) -> None:
     with disk(tmp_path / "disk", ",nr_inodes=40") as small:
         assert small.send(1).status == 0
         fillers = []

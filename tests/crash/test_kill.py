@@ -18,7 +18,7 @@ LONGEST_LIFE = 0.2  # seconds; also before the receiver accepts anything
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("way", "kills"), [("TMPFILE", 200), ("LINK", 40)])
-def test_killed_at_random_moments(tmp_path: Path, child: Child, way: str, kills: int) -> None:
+def test_d9_killed_at_random_moments(tmp_path: Path, child: Child, way: str, kills: int) -> None:
     chance = random.Random(way)
     port = free_port()
     root = tmp_path / "archive"

@@ -89,7 +89,7 @@ def round_of(
     ids=["ext4", "ext4 without a log"],
     indirect=["disk"],
 )
-def test_cut_after_random_acknowledgements(disk: Path, rounds: int, child: Child) -> None:
+def test_d11_cut_after_random_acknowledgements(disk: Path, rounds: int, child: Child) -> None:
     chance = random.Random(50)
     before: list[Sender] = []
     for _ in range(rounds):
@@ -98,6 +98,6 @@ def test_cut_after_random_acknowledgements(disk: Path, rounds: int, child: Child
 
 
 @pytest.mark.timeout(60)
-def test_without_durability_a_cut_does_lose(disk: Path, child: Child) -> None:
+def test_d11_without_durability_a_cut_does_lose(disk: Path, child: Child) -> None:
     """The cut is one: who does not ask for durability sees it."""
     assert round_of(child, disk, [], "none", 20)

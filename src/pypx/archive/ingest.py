@@ -277,7 +277,9 @@ def rebuild(storage: Storage, progress: Callable[[int], None] = lambda _: None) 
             count += 1
             progress(count)
             if entry is None:
-                damaged.append(_join(found.folder, name))
+                path = _join(found.folder, name)
+                if storage.tree.status(path) is not None:  # else superseded meanwhile
+                    damaged.append(path)
                 continue
             uid = entry.sop_instance_uid
             if uid in batch or len(batch) == _BATCH:

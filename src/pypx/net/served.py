@@ -186,6 +186,8 @@ class ServedAssociation:
 
     def next_message(self) -> MessageReceived:
         """Wait for the next message; its data set, if any, is then to be read."""
+        if self._stopping and self._position >= len(self._events) and not self.busy:
+            raise NetworkError("The listener is stopping.")  # also when a peer never pauses
         event = self._next_event()
         if not isinstance(event, MessageReceived):
             raise RemoteProtocolError("The peer sent a data set where a message belongs.")
@@ -243,13 +245,18 @@ class ServedAssociation:
         except _Ended:
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:
-            self.failure = error
+            self._fail(error)
             if association.can_abort:  # else it was the upper layer that found the error
                 association.provider_abort(error, time.monotonic())
         except PypxError as error:
-            self.failure = error
+            self._fail(error)
             self.abort()
         self._channel.finish(_CLOSE_WAIT)
+
+    def _fail(self, error: PypxError) -> None:
+        # The traceback refers to us, so the buffer of the channel would stay until the next
+        # garbage collection, which a few hundred broken associations do not cause.
+        self.failure = error.with_traceback(None)
 
     def _negotiate(self, negotiate: Negotiate) -> bool:
         association = self._channel.session.association
