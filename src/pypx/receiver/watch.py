@@ -272,6 +272,8 @@ class Watch:
 
 
 def _with_times(event: SeriesComplete) -> SeriesComplete:
-    """Give the event with times that mean something to others."""
+    """Give the event with times that mean something to others, to the millisecond."""
     offset = time.time() - time.monotonic()
-    return replace(event, began=event.began + offset, ended=event.ended + offset)
+    return replace(
+        event, began=round(event.began + offset, 3), ended=round(event.ended + offset, 3)
+    )
