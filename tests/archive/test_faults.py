@@ -78,7 +78,8 @@ class Faults:
     def revive(self, archive: Archive) -> None:
         """Let the system clean up after the process, and be another one."""
         self.dead = False
-        archive._index._close_connections()
+        archive._keeper.stop()  # type: ignore[union-attr]
+        archive._index._connections.close()
         for fd in self.opened:
             with suppress(OSError):
                 self.real_close(fd)

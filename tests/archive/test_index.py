@@ -15,8 +15,9 @@ import pytest
 
 from pypx.archive import index_sqlite, schema
 from pypx.archive.attributes import Level, clean
+from pypx.archive.connections import is_damaged
 from pypx.archive.index import Entry
-from pypx.archive.index_sqlite import SqliteIndex, is_damaged
+from pypx.archive.index_sqlite import SqliteIndex
 from pypx.errors import IndexUnavailableError
 from tests.archive.test_matching import entry
 
@@ -291,17 +292,17 @@ class TestNotAvailable:
 
     def test_damage_while_it_is_open(self, index: SqliteIndex, path: Path) -> None:
         index.add([entry(str(study)) for study in range(1, 200)])
-        index._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-        assert index.is_sound()
+        index._connections._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+        assert index.defect(deep=True) == ""
         with path.open("r+b") as file:
             for page in range(1, path.stat().st_size // 4096):
                 file.seek(page * 4096)
                 file.write(os.urandom(200))
-        assert not index.is_sound()
+        assert index.defect(deep=True)
         with pytest.raises(IndexUnavailableError) as caught:
             list(index.find(Level.STUDY, {}))
         assert "rebuild" in caught.value.hint
-        index._writer.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]  # no page is known
+        index._connections._writer.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]  # no page is known
         assert index.get("1.2.1.1.1") is None and index.owner_of("p/1/1") is None
 
 
@@ -343,7 +344,7 @@ class TestSchema:
         index = SqliteIndex(path)
         assert index.get("1.2.1.1.1") == entry("1")
         with pytest.raises(sqlite3.OperationalError):
-            index._reader.execute("SELECT * FROM extra")  # type: ignore[union-attr]
+            index._connections._reader.execute("SELECT * FROM extra")  # type: ignore[union-attr]
         index.close()
 
     def test_a_later_migration_keeps_the_rows(
@@ -359,13 +360,24 @@ class TestSchema:
         assert index.get("1.2.1.1.1") == entry("1")
         index.close()
 
-    def test_somebody_elses_database_is_refused(self, path: Path) -> None:
+    def test_somebody_elses_database_is_no_index(self, path: Path) -> None:
         connection = sqlite3.connect(path)
         connection.execute("CREATE TABLE study (x)")
         connection.commit()
         connection.close()
-        with pytest.raises(IndexUnavailableError, match="already exists"):
+        with pytest.raises(sqlite3.DatabaseError, match="already exists") as caught:
             SqliteIndex(path)
+        assert is_damaged(caught.value)
+
+    def test_a_table_that_is_gone(self, path: Path) -> None:
+        SqliteIndex(path).close()
+        connection = sqlite3.connect(path)
+        connection.execute("DROP TABLE folder")
+        connection.commit()
+        connection.close()
+        with pytest.raises(sqlite3.DatabaseError, match="no such table") as caught:
+            SqliteIndex(path)
+        assert is_damaged(caught.value)
 
 
 def test_the_modes_do_not_depend_on_the_umask(path: Path) -> None:
@@ -383,9 +395,9 @@ def test_the_modes_do_not_depend_on_the_umask(path: Path) -> None:
 @pytest.mark.parametrize("durable", [True, False])
 def test_durability_is_what_sqlite_is_told(path: Path, durable: bool) -> None:
     index = SqliteIndex(path, durable=durable)
-    assert index._writer is not None
-    (synchronous,) = index._writer.execute("PRAGMA synchronous").fetchone()
-    (mode,) = index._writer.execute("PRAGMA journal_mode").fetchone()
+    assert index._connections._writer is not None
+    (synchronous,) = index._connections._writer.execute("PRAGMA synchronous").fetchone()
+    (mode,) = index._connections._writer.execute("PRAGMA journal_mode").fetchone()
     assert (synchronous, mode) == (1 if durable else 0, "wal")
     index.close()
 
@@ -398,7 +410,7 @@ def test_reading_only_changes_nothing(path: Path) -> None:
     reader = SqliteIndex(path, read_only=True)
     assert len(list(reader.find(Level.STUDY, {}))) == 1
     with pytest.raises(sqlite3.OperationalError):
-        reader._reader.execute("DELETE FROM instance")  # type: ignore[union-attr]
+        reader._connections._reader.execute("DELETE FROM instance")  # type: ignore[union-attr]
     reader.close()
     assert path.read_bytes() == before
 

@@ -141,23 +141,6 @@ HARMS: list[Callable[[Path], None]] = [
 
 
 FAST = ("--durability", "none")  # for what does not cut the power
-SOON = 2.0
-UNMENDED = [
-    deleted,
-    deleted_with_its_log,
-    truncated,
-    emptied,
-    overwritten,
-    without_its_log,
-    a_folder,
-]
-NOT_MENDED = pytest.mark.xfail(
-    raises=AssertionError, reason="the index is made again by the next start only"
-)
-MENDED = [
-    pytest.param(harm, id=harm.__name__, marks=[NOT_MENDED] if harm in UNMENDED else [])
-    for harm in HARMS
-]
 
 
 def name_of(harm: Callable[[Path], None]) -> str:
@@ -206,14 +189,13 @@ def test_e2_harmed_while_receiving(tmp_path: Path, harm: Callable[[Path], None])
         assert check(listener, ledger).files == 81
 
 
-@pytest.mark.parametrize("harm", MENDED)
+@pytest.mark.parametrize("harm", HARMS, ids=name_of)
 def test_e2_harmed_and_mended_while_receiving(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     """The index is whole again without a new start."""
     ledger = Ledger()
     with Listener(tmp_path / "archive", tmp_path, *FAST) as listener:
         harmed_while_receiving(listener, ledger, harm)
-        patience = SOON if harm in UNMENDED else 30
-        eventually(lambda: in_order(listener.root), timeout=patience)
+        eventually(lambda: in_order(listener.root), timeout=30)
         assert check(listener, ledger).files == 81
 
 
@@ -290,9 +272,6 @@ def test_e7_a_newer_schema(tmp_path: Path, version: int) -> None:
     assert ledger.lost(root) == []
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="an index of no schema gets its tables, and not the files"
-)
 def test_e7_a_schema_that_was_never_finished(tmp_path: Path) -> None:
     """The tables of an aborted first start: none, and the number of none."""
     root = tmp_path / "archive"
@@ -305,7 +284,7 @@ def test_e7_a_schema_that_was_never_finished(tmp_path: Path) -> None:
         with closing(sqlite3.connect(index_of(root))) as other:
             other.execute("PRAGMA journal_mode = WAL")
         listener.start()
-        eventually(lambda: in_order(root), timeout=SOON)
+        eventually(lambda: in_order(root), timeout=30)
 
 
 def test_e8_made_again_while_receiving(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pypx.archive.files import archive_error, sync_folder, unique
 from pypx.archive.incoming import Incoming
 from pypx.archive.index import Entry, Row
 from pypx.archive.index_sqlite import SqliteIndex
+from pypx.archive.keeper import Keeper
 from pypx.archive.layout import DEFAULT_LAYOUT, Layout
 from pypx.archive.locks import OPENING, Running, UidLocks
 from pypx.archive.log import Interrupted
@@ -61,6 +62,9 @@ class Archive:
         header_tags: What a ``HeaderScan`` has to look for, for ``Incoming.commit``.
         notes: Sentences for the user about what happened to the archive beside what was asked:
             an index that was rebuilt, objects taken in after a crash.
+
+    While objects are stored, a thread looks after the index: one that is damaged or deleted then is
+    made again, and ``notes`` says so.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Archive:
         durability: Literal["full", "none"] = "full",
         create: bool = True,
         read_only: bool = False,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open an archive.
 
@@ -85,6 +90,7 @@ class Archive:
                 survives the end of the process only.
             create: Make the archive if it is missing.
             read_only: Change nothing, for users without the right to.
+            on_note: Called with each of ``notes`` as it is made; later ones come from any thread.
 
         Raises:
             ConfigError: The layout or the durability is none.
@@ -96,6 +102,8 @@ class Archive:
         self.root = Path(root).absolute()
         self.layout = Layout.parse(layout)
         self.notes: list[str] = []
+        self._on_note = on_note
+        self._keeper: Keeper | None = None
         self._durable = durability == "full"
         self._read_only = read_only
         self._tree = Tree(self.root, durable=self._durable, create=create, read_only=read_only)
@@ -106,6 +114,20 @@ class Archive:
             self._tree.close()
             raise
         self.header_tags = self._storage.header_tags
+        if not read_only:
+            self._keeper = self._make_keeper()
+
+    def _make_keeper(self) -> Keeper:
+        return Keeper(
+            defect=self._index.defect,
+            mend=self._mend,
+            sync=self._storage.sync_index,
+            tell=self._note,
+        )
+
+    def _wake_keeper(self) -> None:
+        if self._keeper is not None:  # else the archive is being opened, and looks by itself
+            self._keeper.wake()
 
     def _open(self) -> None:
         if self._read_only:
@@ -134,7 +156,9 @@ class Archive:
         if path.is_file() and path.stat().st_size:
             try:
                 self._index = self._open_index()
-                return False
+                if self._index.was_empty:
+                    running.begin(since_ns=0)
+                return self._index.was_empty
             except sqlite3.DatabaseError as error:
                 reason = str(error)
         elif path.exists() and not path.is_file():
@@ -157,7 +181,7 @@ class Archive:
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
         if reason:
-            self.notes.append(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
+            self._note(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
 
     def _open_index(self) -> SqliteIndex:
         if self._read_only and not self._index_path().is_file():
@@ -170,7 +194,8 @@ class Archive:
                 self._index_path(),
                 durable=self._durable,
                 read_only=self._read_only,
-                on_trouble=self.notes.append,
+                on_trouble=self._note,
+                on_defect=self._wake_keeper,
             )
         except sqlite3.DatabaseError as error:
             if not self._read_only:
@@ -185,11 +210,11 @@ class Archive:
         if lost:
             report = ingest.rebuild(storage)
             if report.files:
-                self.notes.append(f"The index was made again from {report.files} files.")
+                self._note(f"The index was made again from {report.files} files.")
         try:
             if marks and not lost:
                 count = ingest.reconcile(storage, min(marks.values()))
-                self.notes.append(
+                self._note(
                     "A process ended before it could finish; "
                     f"{count} objects were indexed after it."
                 )
@@ -199,7 +224,7 @@ class Archive:
         except (OSError, ArchiveError) as error:
             # A disk that is full still can be read, and a later start has another chance.
             storage.untidy = True
-            self.notes.append(f"What a process left behind could not be put in order: {error}")
+            self._note(f"What a process left behind could not be put in order: {error}")
 
     # Storing
 
@@ -216,6 +241,8 @@ class Archive:
             DataSetError: There is no SOP Instance UID.
         """
         self._check_writable()
+        if self._keeper is not None:
+            self._keeper.start()
         return Incoming(self._storage, meta)
 
     def add_file(self, path: Path | str, source: Source = NOBODY) -> Stored:
@@ -340,12 +367,37 @@ class Archive:
         """
         self._check_writable()
         with _translated("make the index again"):
-            with self._storage.locks.hold(OPENING):
-                if not self._index.is_sound():
-                    self._storage.running.begin(since_ns=0)
-                    self._move_index_aside("found when it was made again")
-                    self._index.reset()
+            self._replace_damaged_index(deep=True)
             return ingest.rebuild(self._storage, progress)
+
+    def _replace_damaged_index(self, *, deep: bool) -> None:
+        """Begin an empty index where the one that is there is none any more."""
+        with self._storage.locks.hold(OPENING):
+            if reason := self._index.defect(deep=deep):  # else another process has begun one
+                self._storage.running.begin(since_ns=0)
+                self._move_index_aside(reason)
+                self._index.reset()
+
+    def _mend(self, reason: str) -> None:
+        """Make a damaged index again while objects are stored.
+
+        Raises:
+            StoppedError: The archive is being closed; the next start goes on.
+            PypxError, OSError: It was not possible now.
+        """
+        self._note(f"The index is damaged ({reason}) and is made again; receiving goes on.")
+        storage, keeper = self._storage, self._keeper
+        assert keeper is not None  # it is the one that calls
+        untidy, storage.untidy = storage.untidy, True
+        with _translated("make the index again"):
+            self._replace_damaged_index(deep=False)
+            report = ingest.rebuild(storage, keeper.check)
+        storage.untidy = untidy
+        self._note(f"The index was made again from {report.files} files.")
+
+    def _note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+        self._on_note(sentence)
 
     def sweep(self) -> ingest.Swept:
         """Take in whole ``.part`` files that dead processes left, and quarantine torn ones.
@@ -359,7 +411,7 @@ class Archive:
         with _translated("clear what was left over"):
             swept = ingest.sweep(self._storage, _STARTED_NS)
         if swept.taken_in or swept.quarantined:
-            self.notes.append(
+            self._note(
                 f"Of unfinished files, {swept.taken_in} were whole and are stored, "
                 f"{swept.quarantined} were torn and are in .pypx/quarantine."
             )
@@ -381,6 +433,8 @@ class Archive:
 
     def close(self) -> None:
         """Commit what waits, and close. More than once is fine."""
+        if self._keeper is not None:
+            self._keeper.stop()
         complete = self._index.close()
         self._storage.running.end(complete=complete and not self._storage.untidy)
         self._tree.close()

@@ -98,8 +98,8 @@ class Index(Protocol):
     def undescribe(self) -> None:
         """Let whatever is added next give studies and series their values."""
 
-    def is_sound(self) -> bool:
-        """Read the whole index, and say whether it is there and not damaged."""
+    def defect(self, *, deep: bool = False) -> str:
+        """Say why the index has to be made again; empty where it need not, or nobody can tell."""
 
     def reset(self) -> None:
         """Begin an empty index where there is none that can be used."""

@@ -14,7 +14,6 @@ tree, and the mark in ``.pypx/running`` makes the next start look for them if th
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,13 +25,12 @@ from typing import Any
 
 from pypx.archive import rows
 from pypx.archive.attributes import COUNTS, Level
-from pypx.archive.files import FILE_MODE
+from pypx.archive.connections import Connections, is_damaged
 from pypx.archive.index import Entry, Row
 from pypx.archive.matching import PATIENT_KEY, where
-from pypx.archive.schema import check, migrate
 from pypx.errors import IndexUnavailableError
 
-__all__ = ["SqliteIndex", "is_damaged"]
+__all__ = ["SqliteIndex"]
 
 _MOST_WAITING = 10_000
 _RETRY_AFTER = 1.0
@@ -40,14 +38,7 @@ _SHORT_WAIT = 0.02
 _POLL = 0.0003
 _CACHED_KEYS = 4096
 _BATCH = 256
-_CHECKPOINT_PAGES = 2000
 _REBUILD = "Run 'px index rebuild': it makes the index again from the files."
-
-
-def is_damaged(error: sqlite3.Error) -> bool:
-    """Say whether SQLite finds the file malformed or no database."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _is_busy(error: Exception) -> bool:
@@ -83,6 +74,7 @@ class SqliteIndex:
 
     Attributes:
         path: The file.
+        was_empty: Whether there were no tables in it when it was opened.
     """
 
     def __init__(
@@ -93,6 +85,7 @@ class SqliteIndex:
         read_only: bool = False,
         longest_wait: float = 2.0,
         on_trouble: Callable[[str], None] = lambda _: None,
+        on_defect: Callable[[], None] = lambda: None,
     ) -> None:
         """Open or create the index.
 
@@ -102,140 +95,39 @@ class SqliteIndex:
             read_only: Never write, not even the write-ahead log.
             longest_wait: Seconds that a commit waits for another program's lock.
             on_trouble: Gets a sentence when the index stops or starts being available.
+            on_defect: Called when the index turns out to be damaged or gone, in the thread that
+                writes: it must not wait for the index.
 
         Raises:
             IndexUnavailableError: Newer schema, or the file cannot be opened.
             sqlite3.DatabaseError: The file is damaged; see ``is_damaged``.
         """
         self.path = path
-        self._durable = durable
         self._read_only = read_only
         self._longest_wait = longest_wait
         self._on_trouble = on_trouble
+        self._on_defect = on_defect
         self._write_lock = Lock()
         self._queue_lock = Lock()
-        self._read_lock = Lock()
         self._queue: list[_Waiting] = []
         self._waiting: dict[str, tuple[Entry, bool]] = {}
         self._timer: Timer | None = None
         self._keys: dict[tuple[object, ...], tuple[int, tuple[str, ...]]] = {}
-        self._identity: tuple[int, int] | None = None
-        self._reader_identity: tuple[int, int] | None = None
         self._closed = False
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
+        self._connections = Connections(
+            path, durable=durable, read_only=read_only, longest_wait=longest_wait
+        )
         try:
-            if not read_only:
-                self._writer = self._open_writer(create=True)
-            with self._reading() as connection:
-                check(connection)
+            self._connections.open()
         except sqlite3.Error as error:
-            self._close_connections()
+            self._connections.close()
             if is_damaged(error):
                 raise
             raise _unavailable(error) from error
         except BaseException:
-            self._close_connections()
+            self._connections.close()
             raise
-
-    # Connections
-
-    def _connect(self) -> sqlite3.Connection:
-        """Open a connection that reads."""
-        mode = "ro" if self._read_only else "rw"
-        try:
-            return self._connect_as(f"mode={mode}")
-        except sqlite3.OperationalError:
-            if not self._read_only:
-                raise
-            # No log file is there and none can be made: then nobody is writing either.
-            return self._connect_as("mode=ro&immutable=1")
-
-    def _connect_as(self, mode: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?{mode}",
-            uri=True,
-            timeout=self._longest_wait,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _open_writer(self, *, create: bool) -> sqlite3.Connection:
-        if create:
-            # SQLite would subtract the umask; its log files get the mode of this one. A file
-            # that is there is left alone: closing it would drop the locks that SQLite has on it.
-            with suppress(FileExistsError):
-                fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE)
-                try:
-                    os.fchmod(fd, FILE_MODE)
-                finally:
-                    os.close(fd)
-        connection = self._connect()
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # NORMAL: a power cut may take the last commits, and never more than that; the mark
-            # of this process brings them back. See sync().
-            connection.execute(f"PRAGMA synchronous = {'NORMAL' if self._durable else 'OFF'}")
-            connection.execute(f"PRAGMA fullfsync = {int(self._durable)}")  # of macOS only
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            migrate(connection)
-            connection.execute("PRAGMA busy_timeout = 0")  # _begin does the waiting
-            for table in ("study", "series", "folder", "instance"):
-                connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        self._identity = self._identity_on_disk()
-        return connection
-
-    def _identity_on_disk(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self.path)  # noqa: PTH116  (once a commit)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _close_connections(self) -> None:
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
-        self._writer = self._reader = None
-
-    def _ready_writer(self) -> sqlite3.Connection:
-        """Give the writing connection; a new one when the file is another one by now.
-
-        Somebody deletes the index, or another process rebuilds it: SQLite would go on writing
-        into the file that no longer has a name.
-        """
-        identity = self._identity_on_disk()
-        if self._writer is not None and identity == self._identity:
-            return self._writer
-        if identity is None:
-            raise sqlite3.OperationalError("the file was removed")
-        with self._read_lock:
-            self._close_connections()
-            self._keys.clear()
-            self._writer = self._open_writer(create=False)
-        return self._writer
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._read_lock:
-            identity = self._identity_on_disk()
-            if self._reader is None or identity != self._reader_identity:
-                if self._reader is not None:
-                    self._reader.close()
-                    self._reader = None
-                self._reader, self._reader_identity = self._connect(), identity
-            yield self._reader
+        self.was_empty = self._connections.found == 0
 
     # Writing
 
@@ -302,6 +194,13 @@ class SqliteIndex:
             self._waiting.clear()
             self._on_trouble("The index is available again; all rows that waited are in it.")
 
+    def _ready_writer(self) -> sqlite3.Connection:
+        """Give the writing connection; keys of another file than before are forgotten."""
+        connection, is_new = self._connections.writer()
+        if is_new:
+            self._keys.clear()
+        return connection
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin to write, as soon as no other process does.
 
@@ -320,6 +219,8 @@ class SqliteIndex:
             time.sleep(_POLL)
 
     def _put_off(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        if is_damaged(error):
+            self._on_defect()
         if not self._waiting:
             self._on_trouble(
                 f"The index cannot be written ({error}); objects are stored in the tree and "
@@ -390,16 +291,16 @@ class SqliteIndex:
                     connection.execute("ROLLBACK")
                 raise
 
-    def is_sound(self) -> bool:
-        """Read the whole index, and say whether it is there and not damaged."""
-        if self._identity_on_disk() is None:
-            return False
+    def defect(self, *, deep: bool = False) -> str:
+        """Say why the index has to be made again; empty where it need not, or nobody can tell."""
         try:
-            with closing(self._connect()) as connection:
-                answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+            with self._write_lock:
+                if not self._read_only:
+                    self._ready_writer()
+                self._connections.inspect(deep=deep)
         except sqlite3.Error as error:
-            return not is_damaged(error)
-        return bool(answer[0] == "ok")
+            return str(error) if is_damaged(error) else ""
+        return ""
 
     def reset(self) -> None:
         """Begin an empty index where the file is gone.
@@ -407,10 +308,9 @@ class SqliteIndex:
         Raises:
             IndexUnavailableError: It cannot be created.
         """
-        with self._write_lock, self._read_lock, self._translated():
-            self._close_connections()
+        with self._write_lock, self._translated():
             self._keys.clear()
-            self._writer = self._open_writer(create=True)
+            self._connections.reset()
 
     def sync(self) -> bool:
         """Bring all that is committed to the disk.
@@ -418,15 +318,8 @@ class SqliteIndex:
         Returns:
             False when rows wait, or the disk fails: then a crash may still take rows.
         """
-        if not self._durable:
-            return not self._waiting
         try:
-            # SQLite has no locks on its log, which closing another descriptor would drop.
-            fd = os.open(f"{self.path}-wal", os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            self._connections.sync()
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -443,12 +336,11 @@ class SqliteIndex:
         with self._write_lock:
             if self._waiting and not self._closed:
                 self._commit([])
-            complete = self._writer is None or self._closed or self.sync()
+            complete = self._read_only or self._closed or self.sync()
             self._closed = True
             if self._timer is not None:
                 self._timer.cancel()
-            with self._read_lock:
-                self._close_connections()
+            self._connections.close()
         return complete and not self._waiting
 
     # Reading
@@ -475,17 +367,18 @@ class SqliteIndex:
 
         That one has in memory what it wrote last; the other would read it again each time.
         """
-        if self._writer is not None and self._write_lock.acquire(blocking=False):
+        row: tuple[Any, ...] | None
+        if not self._read_only and self._write_lock.acquire(blocking=False):
             try:
-                connection = self._writer
-                if connection is not None and self._identity_on_disk() == self._identity:
-                    found: tuple[Any, ...] | None = connection.execute(query, (key,)).fetchone()
-                    return found
+                row = self._ready_writer().execute(query, (key,)).fetchone()
+                return row
+            except sqlite3.Error:
+                pass  # what cannot be written can perhaps be read
             finally:
                 self._write_lock.release()
-        with self._reading() as connection:
-            found = connection.execute(query, (key,)).fetchone()
-        return found
+        with self._connections.reading() as connection:
+            row = connection.execute(query, (key,)).fetchone()
+        return row
 
     def owner_of(self, folder: str) -> str | None:
         """Give the Series Instance UID of an instance in that folder, if there is one."""
@@ -528,10 +421,10 @@ class SqliteIndex:
         Raises:
             IndexUnavailableError: The index cannot be read.
         """
-        with self._translated(), self._reading() as connection:
+        with self._translated(), self._connections.reading() as connection:
             found = map(rows.entry_of, connection.execute(rows.IN_FOLDER, (folder,)))
             return {entry.path.rpartition("/")[2]: entry for entry in found}
 
     def _stream(self, query: str, parameters: Sequence[str | int]) -> Iterator[tuple[str, ...]]:
-        with self._translated(), closing(self._connect()) as connection:
+        with self._translated(), closing(self._connections.connect()) as connection:
             yield from connection.execute(query, parameters)

@@ -12,7 +12,9 @@ import sqlite3
 
 from pypx.errors import IndexUnavailableError
 
-__all__ = ["VERSION", "check", "migrate"]
+__all__ = ["TABLES", "VERSION", "check", "migrate", "version_of"]
+
+TABLES = ("study", "series", "folder", "instance")
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -82,7 +84,7 @@ def check(connection: sqlite3.Connection) -> None:
         IndexUnavailableError: A newer pypx has written it, or an older one.
         sqlite3.Error: As SQLite says.
     """
-    version = _version(connection)
+    version = version_of(connection)
     if version > VERSION:
         raise IndexUnavailableError(
             f"A newer pypx has written the index (schema {version}; this one knows {VERSION}).",
@@ -105,11 +107,11 @@ def migrate(connection: sqlite3.Connection) -> None:
         IndexUnavailableError: A newer pypx has written the index.
         sqlite3.Error: As SQLite says; the tables are then as before.
     """
-    if _version(connection) == VERSION:
+    if version_of(connection) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(connection)
+        version = version_of(connection)
         if version > VERSION:
             check(connection)
         for number, statements in enumerate(_MIGRATIONS[version:], version + 1):
@@ -122,5 +124,6 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Give the schema that a file has; 0 for one that has none."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])

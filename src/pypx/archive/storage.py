@@ -33,7 +33,6 @@ from pypx.errors import ArchiveError, DataSetError
 __all__ = ["NOBODY", "Outcome", "Source", "Storage", "Stored", "time_stamp"]
 
 _CACHED_OWNERS = 4096
-_SYNC_INDEX_EVERY = 60.0  # seconds
 
 
 class Outcome(StrEnum):
@@ -115,7 +114,6 @@ class Storage:
         self.header_tags = HEADER_TAGS | layout.tags
         self.untidy = False
         self._owners: dict[str, str] = {}
-        self._synced_at = time.monotonic()
         self._synced_ns = time.time_ns()
 
     def store(
@@ -314,16 +312,16 @@ class Storage:
 
     def _index(self, entry: Entry, outcome: Outcome) -> Stored:
         indexed = self.index.add([entry])
-        now = time.monotonic()
-        if now - self._synced_at > _SYNC_INDEX_EVERY:
-            self._synced_at = now
-            self._sync_index()
         return self._stored(entry, outcome, indexed)
 
-    def _sync_index(self) -> None:
-        """Make rows durable now and then, so that little has to be looked for after a crash.
+    def sync_index(self) -> None:
+        """Make rows durable, so that little has to be looked for after a crash.
 
-        A file that was published before the last time has its row by now.
+        It is called about once a minute: a file that was published before the last time has its
+        row by now.
+
+        Raises:
+            OSError: The mark cannot be renewed.
         """
         last, self._synced_ns = self._synced_ns, time.time_ns()
         if self.index.sync():
