@@ -11,6 +11,7 @@ import logging
 import mmap
 import pickle
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
@@ -114,10 +115,8 @@ class Waiting(NamedTuple):
 
 def send(connection: Connection, message: object) -> None:
     """Send a message; an end of the other side is for the next :func:`receive` to notice."""
-    try:
+    with suppress(OSError):
         connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-    except OSError:
-        pass
 
 
 def receive(connection: Connection) -> Any:

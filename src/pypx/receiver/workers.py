@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -127,10 +128,10 @@ class Workers:
             worker.thread.start()
         for worker in self._workers:
             worker.started.wait()
-        failures = [worker.failure for worker in self._workers if not worker.ready]
-        if failures and not self.stopping.is_set():
+        stillborn = [worker.stillborn for worker in self._workers if worker.stillborn]
+        if stillborn:
             self.stop(0)
-            raise failures[0] or PypxError("A worker ended before it could receive.")
+            raise stillborn[0]
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
@@ -207,6 +208,7 @@ class _Worker:
     Attributes:
         thread: Starts the process and hears what it says.
         started: Set when the first process receives, or has failed to.
+        stillborn: Why the first process could not receive.
         ready: Whether the process receives.
         failure: Why the last process could not.
         process: The one that runs, if one does.
@@ -214,10 +216,9 @@ class _Worker:
     """
 
     def __init__(self, workers: Workers, place: int) -> None:
-        self.thread = threading.Thread(
-            target=self._run, name=f"px-worker-{place + 1}", daemon=True
-        )
+        self.thread = threading.Thread(target=self._run, name=f"px-worker-{place + 1}", daemon=True)
         self.started = threading.Event()
+        self.stillborn: PypxError | None = None
         self.ready = False
         self.failure: PypxError | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -245,11 +246,13 @@ class _Worker:
         while True:
             began = time.monotonic()
             how = self._live()
-            first = not self.started.is_set()
-            if first and self.failure is None:
-                self.failure = PypxError(f"A worker ended before it could receive: {how}.")
-            self.started.set()
-            if first or self._workers.stopping.is_set():
+            if not self.started.is_set():
+                self.stillborn = self.failure or PypxError(
+                    f"A worker ended before it could receive: {how}."
+                )
+                self.started.set()
+                return
+            if self._workers.stopping.is_set():
                 return
             if time.monotonic() - began >= _STEADY:
                 pause = self._workers.pause
@@ -361,6 +364,4 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 def _ending(code: int) -> str:
     if code >= 0:
         return f"it exited with code {code}"
-    import signal
-
-    return f"{signal.Signals(-code).name} killed it"
+    return f"it was killed by signal {-code} ({signal.strsignal(-code)})"
