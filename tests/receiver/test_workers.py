@@ -355,8 +355,9 @@ def test_workers_killed_under_load_lose_nothing_acknowledged(
             for sender in senders:
                 sender.wait_for(5)
             wait_until(lambda: len(workers.processes) == 2)
-            os.kill(workers.processes[0], signal.SIGKILL)
-            wait_until(lambda: len(workers.processes) < 2)
+            busy = int(heard.received[-1].association_id.partition("-")[0])
+            os.kill(busy, signal.SIGKILL)
+            wait_until(lambda busy=busy: busy not in workers.processes)  # type: ignore[misc]
         for sender in senders:
             sender.wait_for(5)
     workers.stop()
