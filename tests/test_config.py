@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pypx.address import Address
-from pypx.config import Config, Listen, Node, add_node, config_path, load, remove_node
+from pypx.config import Config, Listen, Node, config_path, load
+from pypx.config.edit import add_node, remove_node
 from pypx.errors import ConfigError
+from pypx.receiver.hook_settings import HookSettings
 
 WHOLE = """
 aet = "LAB"
@@ -123,6 +125,9 @@ def test_it_is_where_platformdirs_says(base: str | None, monkeypatch: pytest.Mon
     assert config_path(None, os.environ) == f"{user_config_dir('pypx')}/config.toml"
 
 
+HOOK = "[[hooks]]\ncommand = ['a', 'b']\n"
+WEBHOOK = "[[hooks]]\nwebhook = 'http://h/x'\n"
+
 MISTAKES = [
     ('atf = "X"', 1, "the key 'atf' is unknown", "'aet'"),
     ('\n\narchiv = "X"', 3, "'archiv' is unknown", "'archive'"),
@@ -150,6 +155,31 @@ MISTAKES = [
     ('[nodes.a]\naddress = "A@h"\nassociations = 0', 3, "at least 1", ""),
     ('[nodes.a]\naddress = "A@h"\n[nodes.b]\naddress = "B@h"\naet = ""', 5, "nodes.b.aet", ""),
     ("[[nodes]]\na = 1", 1, "'nodes' must be a table", ""),
+    ("[listen]\nsettle = 'x'", 2, "'listen.settle' must be a number", ""),
+    ("[listen]\nsettle = -1", 2, "from 0 to 86400", ""),
+    ("[listen]\nsettle = nan", 2, "from 0 to 86400", ""),
+    ("hooks = 1", 1, "'hooks' must be tables, each under [[hooks]]", ""),
+    ("hooks = [1]", 1, "hook 1 must be a table", "[[hooks]]"),
+    ("[hooks]\ncommand = ['a']", 1, "'hooks' must be tables", ""),
+    ("[[hooks]]", 1, "hook 1 needs either a command or a webhook", "webhook = "),
+    (f"{HOOK}webhook = 'http://h'", 1, "hook 1 needs either a command or a webhook", ""),
+    (f"{HOOK}[[hooks]]\ncomand = ['a']", 4, "'hooks[2].comand' is unknown", "'command'"),
+    (f"{HOOK}[[hooks]]\ncommand = 'a'", 4, "'hooks[2].command' must be a list", ""),
+    (f"{HOOK}[[hooks]]\ncommand = []", 4, "list of texts, the program first", "No shell"),
+    (f"{HOOK}[[hooks]]\ncommand = ['']", 4, "program of the command is empty", ""),
+    ("hooks = [{command = ['a', 1]}]", 1, "list of texts, the program first", ""),
+    ('[[hooks]]\ncommand = ["a\\u0000"]', 2, "list of texts", ""),
+    (f"{HOOK}timeout = 0", 3, "'hooks[1].timeout': 0 is no number of seconds", ""),
+    (f"{HOOK}timeout = true", 3, "'hooks[1].timeout' must be a number", ""),
+    (f"{HOOK}on = 'study'", 3, "no event 'study'", "series"),
+    (f"{HOOK}name = 'a/b'", 3, "'a/b' is no name for a hook", "letters"),
+    (f"{HOOK}headers = {{ A = 'b' }}", 3, "only a webhook has headers", ""),
+    ("[[hooks]]\nwebhook = 'ftp://h/x'", 2, "no address of a webhook", "https://"),
+    ("[[hooks]]\nwebhook = 'http://'", 2, "no address of a webhook", "https://"),
+    (f"{WEBHOOK}[hooks.headers]\nA = 1", 3, "must be a text of one line", ""),
+    (f'{WEBHOOK}[hooks.headers]\nA = "x\\ny"', 3, "must be a text of one line", ""),
+    (f"{WEBHOOK}[hooks.headers]\n'a b' = 'x'", 3, "no name of a header", ""),
+    (f"{HOOK}{HOOK}", 3, "two hooks have the name 'command-", "Give each a name"),
 ]
 
 
@@ -161,6 +191,46 @@ def test_a_mistake_has_file_line_and_key(file: Path, text: str, line: int, said:
     assert said in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.message.endswith(".")
+
+
+def test_hooks(file: Path) -> None:
+    text = """
+[listen]
+settle = 2.5
+
+[[hooks]]
+command = ["convert", "--fast"]
+
+[[hooks]]
+on = "series"
+name = "pipeline"
+webhook = "https://h/series?key=${KEY}"
+timeout = 3
+headers = { Authorization = "Bearer ${TOKEN}" }
+"""
+    config = read(file, text)
+    assert config.listen.settle == 2.5
+    command, webhook = config.hooks
+    assert command == HookSettings("command-98b02b70", ("convert", "--fast"))
+    # The configuration is read by commands that have no use for the secrets.
+    assert webhook == HookSettings(
+        "pipeline",
+        webhook="https://h/series?key=${KEY}",
+        headers={"Authorization": "Bearer ${TOKEN}"},
+        timeout=3,
+    )
+
+
+def test_a_hook_without_a_name_keeps_the_one_it_gets(file: Path) -> None:
+    (first,) = read(file, HOOK).hooks
+    assert read(file, f"{WEBHOOK}{HOOK}timeout = 9").hooks[1].name == first.name
+    assert read(file, HOOK.replace("b", "c")).hooks[0].name != first.name
+
+
+def test_hooks_stay_in_a_file_that_is_edited(file: Path) -> None:
+    hooks = read(file, f"{HOOK}{WEBHOOK}").hooks
+    add_node(str(file), Node("new", Address("N", "::1", 11)))
+    assert load(str(file), environ={}).hooks == hooks
 
 
 def test_what_is_no_toml_has_its_line(file: Path) -> None:

@@ -117,7 +117,8 @@ def test_a_file_that_cannot_be_written(px: Px) -> None:
 
 def test_two_that_edit_at_once_both_get_in(px: Px, home: Path) -> None:
     from pypx.address import Address
-    from pypx.config import Node, add_node
+    from pypx.config import Node
+    from pypx.config.edit import add_node
 
     path = str(home / "config.toml")
     threads = [

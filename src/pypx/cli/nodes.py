@@ -15,7 +15,8 @@ from pypx.cli.options import Invocation, common_options
 from pypx.cli.output import Output, visible
 from pypx.cli.rows import Row, rows_for
 from pypx.cli.table import Column, draw
-from pypx.config import EDIT_TIMEOUT, Node, add_node, config_path, remove_node
+from pypx.config import Node, config_path
+from pypx.config.edit import EDIT_TIMEOUT, add_node, remove_node
 
 __all__ = ["command"]
 

@@ -26,7 +26,7 @@ class InstanceReceived(NamedTuple):
         outcome: ``new``, ``duplicate`` or ``superseded``; empty where it was not stored.
         study_instance_uid: Empty where it was not stored.
         series_instance_uid: Empty where it was not stored.
-        sop_instance_uid: As the command announced it.
+        sop_instance_uid: As it is stored; as the command announced it where it was not.
         path: Its file, absolute; empty where it was not stored.
         comment: Why, if the status is not success.
     """

@@ -93,7 +93,7 @@ def _event(
         stored.outcome.value,
         stored.study_instance_uid,
         stored.series_instance_uid,
-        uid,
+        stored.sop_instance_uid,
         str(stored.path),
         result.comment,
     )

@@ -1,0 +1,186 @@
+"""What the keys of the configuration file are, and what their values may be.
+
+In: the text of the file. Out: its tables, or an error that names file, line and key. Nothing
+here makes values of it: ``reading`` does.
+"""
+
+from __future__ import annotations
+
+from pypx.address import Address, check_ae_title
+from pypx.config.checker import Checker, Kind, numbered
+from pypx.errors import ConfigError
+from pypx.receiver.hook_settings import HookSettings
+
+TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["NODE_NAME", "parse"]
+
+NODE_NAME = "letters, digits, '-', '_' and '.'"
+_MODELS = ("study", "patient")
+_LONGEST = 86_400  # seconds
+
+_TEXT: Kind = (str, "text")
+_INTEGER: Kind = (int, "a whole number")
+_NUMBER: Kind = ((int, float), "a number")
+_TEXTS: Kind = (list, "a list of texts")
+_TABLE: Kind = (dict, "a table")
+_TABLES: Kind = (list, "tables, each under [[hooks]]")
+
+# The keys of each table and what their values are.
+_TOP = {
+    "aet": _TEXT,
+    "archive": _TEXT,
+    "layout": _TEXT,
+    "listen": _TABLE,
+    "nodes": _TABLE,
+    "hooks": _TABLES,
+}
+_LISTEN = {"host": _TEXT, "port": _INTEGER, "allow": _TEXTS, "settle": _NUMBER}
+_NODE = {"address": _TEXT, "aet": _TEXT, "model": _TEXT, "associations": _INTEGER}
+_HOOK = {
+    "on": _TEXT,
+    "name": _TEXT,
+    "command": _TEXTS,
+    "webhook": _TEXT,
+    "headers": _TABLE,
+    "timeout": _NUMBER,
+}
+
+
+def parse(file: str, text: str) -> dict[str, Any]:
+    """Read and check the text of a configuration file.
+
+    Raises:
+        ConfigError: It is no TOML, or says something wrong; with file, line and key.
+    """
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{file} is no TOML: {error}.", hint='Texts need quotes: aet = "PYPX".'
+        ) from None
+    check = Checker(file, text)
+    check.table(table, _TOP, ())
+    check.value(table, ("aet",), check_ae_title)
+    listen = table.get("listen", {})
+    check.table(listen, _LISTEN, ("listen",))
+    check.value(listen, ("listen", "port"), _check_port)
+    check.value(listen, ("listen", "allow"), _check_allow)
+    check.value(listen, ("listen", "settle"), _check_settle)
+    for name, node in table.get("nodes", {}).items():
+        _check_node(check, name, node)
+    _check_hooks(check, table.get("hooks", []))
+    return table
+
+
+def _check_node(check: Checker, name: str, node: Any) -> None:
+    where = ("nodes", name)
+    if not isinstance(node, dict):
+        check.fail(where, f"the node {name!r} must be a table", "Write [nodes.NAME].")
+    check.table(node, _NODE, where)
+    if "address" not in node:
+        check.fail(where, f"the node {name!r} has no address", 'address = "AET@host:port"')
+    if "@" in name:
+        check.fail(where, f"{name!r} is no name for a node", f"Take {NODE_NAME}.")
+    check.value(node, (*where, "address"), Address.parse)
+    check.value(node, (*where, "aet"), check_ae_title)
+    check.value(node, (*where, "model"), _check_model)
+    check.value(node, (*where, "associations"), _check_associations)
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"The port {port} is not between 1 and 65535.")
+
+
+def _check_allow(rules: list[object]) -> None:
+    if not all(isinstance(rule, str) for rule in rules):
+        raise ConfigError("Each rule must be a text.", hint='allow = ["ORTHANC@10.1.2.0/24"]')
+    if rules:
+        from pypx.receiver.allow import AllowRule  # only a listener's file has rules
+
+        for rule in rules:
+            AllowRule.parse(str(rule))
+
+
+def _check_model(model: str) -> None:
+    if model not in _MODELS:
+        raise ConfigError(f"{model!r} is no query/retrieve model.", hint="Take study or patient.")
+
+
+def _check_associations(number: int) -> None:
+    if number < 1:
+        raise ConfigError("A node needs at least 1 association.")
+
+
+def _check_settle(seconds: float) -> None:
+    if not 0 <= seconds <= _LONGEST:
+        raise ConfigError(f"{seconds:g} is no number of seconds from 0 to {_LONGEST}.")
+
+
+def _check_hooks(check: Checker, hooks: list[Any]) -> None:
+    names = set()
+    for number, hook in enumerate(hooks, 1):
+        where = (numbered("hooks", number),)
+        if not isinstance(hook, dict):
+            check.fail(where, f"hook {number} must be a table", "Write [[hooks]].")
+        check.table(hook, _HOOK, where)
+        check.value(hook, (*where, "on"), _check_on)
+        check.value(hook, (*where, "name"), _check_hook_name)
+        check.value(hook, (*where, "timeout"), _check_timeout)
+        if ("command" in hook) == ("webhook" in hook):
+            hint = 'command = ["program", "argument"] or webhook = "https://host/path"'
+            check.fail(where, f"hook {number} needs either a command or a webhook", hint)
+        check.value(hook, (*where, "command"), _check_command)
+        check.value(hook, (*where, "webhook"), _check_webhook)
+        if "headers" in hook and "command" in hook:
+            check.fail((*where, "headers"), "only a webhook has headers", "")
+        check.value(hook, (*where, "headers"), _check_headers)
+        name = HookSettings.from_table(hook).name
+        if name in names:
+            hint = "Give each a name: what waits for a hook is kept under it."
+            check.fail(where, f"two hooks have the name {name!r}", hint)
+        names.add(name)
+
+
+def _check_on(event: str) -> None:
+    if event != "series":
+        raise ConfigError(f"There is no event {event!r}.", hint='There is on = "series".')
+
+
+def _check_hook_name(name: str) -> None:
+    if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        raise ConfigError(f"{name!r} is no name for a hook.", hint=f"Take {NODE_NAME}.")
+
+
+def _check_timeout(seconds: float) -> None:
+    if not 0 < seconds <= _LONGEST:
+        raise ConfigError(f"{seconds:g} is no number of seconds above 0, up to {_LONGEST}.")
+
+
+def _check_command(arguments: list[object]) -> None:
+    if not arguments or not all(isinstance(one, str) and "\0" not in one for one in arguments):
+        raise ConfigError(
+            "A command is a list of texts, the program first.",
+            hint='No shell reads it: command = ["/usr/local/bin/convert", "--fast"]',
+        )
+    if not arguments[0]:
+        raise ConfigError("The program of the command is empty.")
+
+
+def _check_webhook(url: str) -> None:
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https") or not rest.partition("/")[0] or not url.isprintable():
+        raise ConfigError(f"{url!r} is no address of a webhook.", hint="https://host/path")
+
+
+def _check_headers(headers: dict[str, object]) -> None:
+    for name, value in headers.items():
+        if not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+            raise ConfigError(f"{name!r} is no name of a header.")
+        if not isinstance(value, str) or not value.isprintable():
+            raise ConfigError(f"The header {name} must be a text of one line.")

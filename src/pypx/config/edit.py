@@ -1,0 +1,171 @@
+"""Changing the configuration file: nodes are added and removed.
+
+In: a path, and a node or a name. Out: a new file in the place of the old one, when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from pypx.config.checks import NODE_NAME, parse
+from pypx.config.reading import read_text
+from pypx.config.settings import Node
+from pypx.errors import ConfigError
+
+TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["EDIT_TIMEOUT", "add_node", "remove_node"]
+
+EDIT_TIMEOUT = 10.0
+_LOCK_POLL = 0.02
+
+
+def add_node(path: str, node: Node, *, timeout: float = EDIT_TIMEOUT) -> bool:
+    """Write a node into the file, which is made if there is none.
+
+    Args:
+        path: The file.
+        node: Its name must be new there.
+        timeout: Seconds to wait for another process that edits the file.
+
+    Returns:
+        Whether comments of the file were lost; the old file is then kept as ``FILE.bak``.
+
+    Raises:
+        ConfigError: The name is taken or is none, or the file cannot be read or written.
+    """
+
+    def edit(table: dict[str, Any]) -> None:
+        nodes = table.setdefault("nodes", {})
+        if node.name in nodes:
+            raise ConfigError(
+                f"There is already a node {node.name!r} in {path}.",
+                hint=f"Remove it first: px nodes remove {node.name}",
+            )
+        nodes[node.name] = _row(node)
+
+    if not node.name or not all(c.isalnum() or c in "-_." for c in node.name):
+        raise ConfigError(f"{node.name!r} is no name for a node.", hint=f"Take {NODE_NAME}.")
+    return _edit(path, edit, timeout)
+
+
+def remove_node(path: str, name: str, *, timeout: float = EDIT_TIMEOUT) -> bool:
+    """Take a node out of the file; arguments and result are those of :func:`add_node`.
+
+    Raises:
+        ConfigError: There is no such node, or the file cannot be read or written.
+    """
+
+    def edit(table: dict[str, Any]) -> None:
+        if name not in table.get("nodes", {}):
+            raise ConfigError(
+                f"There is no node {name!r} in {path}.", hint="px nodes list shows them."
+            )
+        del table["nodes"][name]
+        if not table["nodes"]:
+            del table["nodes"]
+
+    return _edit(path, edit, timeout)
+
+
+def _row(node: Node) -> dict[str, str | int]:
+    row: dict[str, str | int] = {"address": str(node.address)}
+    if node.aet is not None:
+        row["aet"] = node.aet
+    if node.model != "study":
+        row["model"] = node.model
+    if node.associations != 2:
+        row["associations"] = node.associations
+    return row
+
+
+def _edit(path: str, edit: Callable[[dict[str, Any]], None], timeout: float) -> bool:
+    """Change the table of a file under a lock, and replace the file when the new one is whole.
+
+    Returns:
+        Whether comments were lost; the old file is then kept with the ending ``.bak``.
+    """
+
+    import tomli_w
+
+    file = os.path.realpath(path)  # a link to the file stays a link
+    folder = os.path.dirname(file)  # noqa: PTH120
+    try:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        with _locked(folder, timeout):
+            old = read_text(file, required=False)
+            table = parse(file, old) if old.strip() else {}
+            before = set(table.get("nodes", {}))
+            edit(table)
+            added = {
+                name: row for name, row in table.get("nodes", {}).items() if name not in before
+            }
+            new = f"{old.rstrip()}\n\n{tomli_w.dumps({'nodes': added})}".lstrip()
+            if not added or not _means(new, table):
+                new = tomli_w.dumps(table)
+            lost = "#" in old and not new.startswith(old.rstrip())
+            if lost:
+                _replace(f"{file}.bak", old)
+            _replace(file, new)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            hint="Take another file with --config, or ask for the right to write there.",
+        ) from None
+    return lost
+
+
+def _means(text: str, table: Mapping[str, Any]) -> bool:
+    """Whether the text, with something appended to it, is TOML for just this table."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text) == table
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+@contextmanager
+def _locked(folder: str, timeout: float) -> Iterator[None]:
+    """Keep other ``px nodes`` out: of two that edit at once, one change would be lost."""
+    import fcntl
+
+    folder_fd = os.open(folder, os.O_RDONLY)
+    deadline = time.monotonic() + timeout
+    try:
+        while True:
+            try:
+                fcntl.flock(folder_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ConfigError(
+                        f"Another process has been editing in {folder} for {timeout:g} s.",
+                        hint="Try again, or allow more time with --timeout.",
+                    ) from None
+                time.sleep(_LOCK_POLL)
+            except OSError:
+                break  # NFS may not lock folders; a lock is a comfort here, not a need
+        yield
+    finally:
+        os.close(folder_fd)
+
+
+def _replace(file: str, text: str) -> None:
+    """Write a file so that it is the old one or the new one, whatever happens."""
+    temporary = f"{file}.{os.getpid()}.part"
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:  # noqa: PTH123
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)  # noqa: PTH105
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise

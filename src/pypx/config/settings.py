@@ -1,0 +1,114 @@
+"""The configuration as values, and what follows from them.
+
+In: checked values. Out: a node for what a user typed, our AE title for it. Files and the
+environment do not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pypx.address import DEFAULT_AE_TITLE, Address
+from pypx.errors import ConfigError
+from pypx.values import frozen
+
+TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
+if TYPE_CHECKING:
+    from pypx.receiver.hook_settings import HookSettings
+
+__all__ = ["DEFAULT_ARCHIVE", "Config", "Listen", "Node"]
+
+DEFAULT_ARCHIVE = "~/pypx"
+
+
+@frozen
+class Node:
+    """A PACS, as configured or as typed.
+
+    Attributes:
+        name: Its name in the configuration; for an address that was typed, the address.
+        address: Where it is.
+        aet: Our AE title for this node, where it differs.
+        model: Its query/retrieve model: ``study`` or ``patient``.
+        associations: At most so many at once.
+    """
+
+    name: str
+    address: Address
+    aet: str | None = None
+    model: str = "study"
+    associations: int = 2
+
+
+@frozen
+class Listen:
+    """Where our listener is, and whose associations it takes.
+
+    Attributes:
+        host: The address to bind.
+        port: The port to bind.
+        allow: Rules of who may send.
+        settle: Seconds without new instances after which a series counts as whole.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 10402
+    allow: tuple[str, ...] = ()
+    settle: float = 5.0
+
+
+@frozen
+class Config:
+    """The configuration in force.
+
+    Attributes:
+        path: The file, whether it exists or not.
+        aet: Our AE title.
+        aet_forced: Whether it comes from the environment or a flag, and so goes before
+            the AE title that a node asks for.
+        archive: The folder of the archive.
+        layout: The layout of its tree, or None for the archive's own default.
+        listen: Our listener.
+        nodes: The configured PACS, by name.
+        hooks: What is to happen when a series is whole.
+    """
+
+    path: str
+    aet: str = DEFAULT_AE_TITLE
+    aet_forced: bool = False
+    archive: str = DEFAULT_ARCHIVE
+    layout: str | None = None
+    listen: Listen = Listen()
+    nodes: Mapping[str, Node] = MappingProxyType({})
+    hooks: tuple[HookSettings, ...] = ()
+
+    def node(self, text: str) -> Node:
+        """Find a node by its name, or read an address.
+
+        Raises:
+            ConfigError: It is neither; the hint has the names that look most like it.
+        """
+        if text in self.nodes:
+            return self.nodes[text]
+        if "@" in text:
+            address = Address.parse(text)
+            return Node(str(address), address)
+        raise ConfigError(f"There is no node {text!r} in {self.path}.", hint=self._hint(text))
+
+    def _hint(self, text: str) -> str:
+        if "=" in text:
+            return f"Is it a key to look for? Write -k {text}."
+        if ":" in text:
+            return f"An address needs the AE title of the PACS: AET@{text}."
+        from difflib import get_close_matches  # only a wrong name needs it
+
+        near = get_close_matches(text, self.nodes, n=3)
+        if near:
+            return f"Did you mean {' or '.join(near)}?"
+        known = f"Configured are {', '.join(self.nodes)}. " if self.nodes else ""
+        return f"{known}Give an address AET@host:port, or: px nodes add {text} AET@host:port"
+
+    def calling_ae_title(self, node: Node) -> str:
+        """What we call ourselves towards this node."""
+        return self.aet if self.aet_forced else node.aet or self.aet
