@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import socket
+import sys
 import threading
 import time
 
@@ -20,7 +21,7 @@ from pypx.net.served import Provider, ServedAssociation
 from pypx.ul.association import Association, Role
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
 
-__all__ = ["Seats", "Server", "reserve"]
+__all__ = ["Seats", "Server", "can_share_port", "reserve"]
 
 _log = logging.getLogger(__name__)
 _ACCEPT_PAUSE = 0.1  # seconds between attempts when descriptors or threads have run out
@@ -226,6 +227,14 @@ def _bind(host: str, port: int, share_port: bool) -> socket.socket:
         sock.close()
         raise _bind_error(host, port, error) from None
     return sock
+
+
+def can_share_port() -> bool:
+    """Whether this system spreads the connections to one port over several processes.
+
+    Others than Linux have SO_REUSEPORT too, but give all connections to one of them.
+    """
+    return sys.platform == "linux"
 
 
 def reserve(host: str, port: int) -> socket.socket:

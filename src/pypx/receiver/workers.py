@@ -48,21 +48,13 @@ from pypx.receiver.relay import (
 )
 from pypx.values import replace
 
-__all__ = ["Workers", "can_share_port"]
+__all__ = ["Workers"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 30.0  # seconds between two starts of a worker that dies again and again
 _STEADY = 60.0  # seconds of life after which a death is no longer one of a row
 _MARGIN = 5.0  # seconds beyond the grace after which a worker is killed
 _EXIT_WAIT = 5.0  # seconds between the last word of a worker and its end
-
-
-def can_share_port() -> bool:
-    """Whether this system spreads the connections to one port over several processes.
-
-    Others than Linux have SO_REUSEPORT too, but give all connections to one of them.
-    """
-    return sys.platform == "linux"
 
 
 class Workers:
