@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +14,12 @@ import pytest
 from pypx.address import Address
 from pypx.archive import Archive
 from pypx.cli import move as move_module
+from pypx.cli import reception
 from pypx.client.client import Client
 from pypx.client.store import Instance
 from pypx.errors import ArchiveFullError
 from pypx.pacs import Pacs
+from pypx.receiver.hook_queue import HookQueue
 from pypx.receiver.receiver import Receiver
 from tests.cli.conftest import Px, write_config
 from tests.peers.raw import RawScp, close, receive_pdu
@@ -36,6 +40,46 @@ def archive(home: Path) -> Path:
 
 def files(archive: Path) -> int:
     return len(list(archive.glob("[!.]*/**/*.dcm")))
+
+
+# Hooks ------------------------------------------------------------------------------------
+
+
+def hooks_of(home: Path, script: str) -> None:
+    command = json.dumps([sys.executable, "-c", script])
+    write_config(home, f"[listen]\nsettle = 600\n[[hooks]]\nname = 'h'\ncommand = {command}\n")
+
+
+def test_hooks_are_told_of_what_we_receive(px: Px, pacs: Pacs, port: int, home: Path) -> None:
+    out = home / "event.json"
+    hooks_of(home, f"import sys; open({str(out)!r}, 'w').write(sys.stdin.read())")
+    ran = px("move", pacs.address, "-k", f"AccessionNumber={CT}", "--port", port)
+    assert ran.code == 0, ran.err
+    event = json.loads(out.read_text())
+    assert (event["instances"], event["reason"], event["verified"]) == (12, "settled", True)
+    assert Path(event["path"]).is_dir()
+    assert HookQueue(home / "pypx/.pypx/hooks").queued == 0
+
+
+def test_a_hook_that_takes_too_long_is_not_waited_for(
+    px: Px, pacs: Pacs, port: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "_HOOKS_GRACE", 0.1)
+    hooks_of(home, "import time; time.sleep(600)")
+    ran = px("move", pacs.address, "-k", f"AccessionNumber={CT}", "--port", port)
+    assert ran.code == 0
+    assert "Hooks have yet to take 1 delivery" in ran.err
+    assert HookQueue(home / "pypx/.pypx/hooks").queued == 1
+
+
+def test_a_hook_that_cannot_work_is_told_before_anything_is_moved(
+    px: Px, pacs: Pacs, port: int, home: Path
+) -> None:
+    write_config(home, "[[hooks]]\nwebhook = 'http://h/${NOT_SET_ANYWHERE}'\n")
+    ran = px("move", pacs.address, "-k", f"AccessionNumber={CT}", "--port", port)
+    assert ran.code == 2
+    assert "NOT_SET_ANYWHERE" in ran.err
+    assert files(home / "pypx") == 0
 
 
 # Receiving here ---------------------------------------------------------------------------

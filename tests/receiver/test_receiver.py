@@ -275,6 +275,11 @@ def test_an_object_that_breaks_off_leaves_nothing(
     assert list((archive.root / ".pypx" / "incoming").iterdir()) == []
     assert heard.summaries[0].error is not None
     assert heard.received == []
+    (record,) = archive.interrupted()
+    assert (record.calling_ae_title, record.host) == ("TESTS", "127.0.0.1")
+    assert (record.sop_class_uid, record.sop_instance_uid) == (CT_IMAGE, "1.2.3.4.1")
+    assert record.bytes == 200
+    assert record.reason == heard.summaries[0].error.message
 
 
 def test_a_resend_that_breaks_off_leaves_the_stored_one_as_it_was(

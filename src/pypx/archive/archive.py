@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple
 
-from pypx.archive import ingest
+from pypx.archive import ingest, log
 from pypx.archive.attributes import Level
 from pypx.archive.files import archive_error, sync_folder, unique
 from pypx.archive.incoming import Incoming
@@ -22,6 +22,7 @@ from pypx.archive.index import Entry, Row
 from pypx.archive.index_sqlite import SqliteIndex
 from pypx.archive.layout import DEFAULT_LAYOUT, Layout
 from pypx.archive.locks import OPENING, Running, UidLocks
+from pypx.archive.log import Interrupted
 from pypx.archive.reading import identity, iso_time
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
 from pypx.archive.tree import META_FOLDER, Tree
@@ -363,6 +364,20 @@ class Archive:
                 f"{swept.quarantined} were torn and are in .pypx/quarantine."
             )
         return swept
+
+    def note_interrupted(self, meta: FileMeta, source: Source, size: int, reason: str) -> None:
+        """Note that an object broke off after ``size`` bytes of its data set; never raises."""
+        with suppress(OSError, KeyError):  # KeyError: the archive is closed
+            log.note(self._tree.descriptor("log"), meta, source, size, reason)
+
+    def interrupted(self) -> Iterator[Interrupted]:
+        """Give the objects that broke off, the oldest first; those of long ago are forgotten.
+
+        Raises:
+            ArchiveError: The record cannot be read.
+        """
+        with _translated("read the record of interrupted objects"):
+            yield from log.read(self.root / META_FOLDER / "log")
 
     def close(self) -> None:
         """Commit what waits, and close. More than once is fine."""

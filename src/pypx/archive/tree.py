@@ -11,7 +11,8 @@ here: what is in a file, which name it gets, and the index.
             quarantine/         objects that could not be accepted, each with a .json that says why
             superseded/         objects whose UID came again with other content, each with a .json
             running/            one file for each process that writes
-            log/                for the receiver
+            log/                objects that broke off
+            hooks/              what hooks have yet to be told, written by the receiver
             lock
 
 Nothing follows a link below the root: each folder is opened relative to the one before, with

@@ -21,6 +21,7 @@ COMMANDS = {
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",
+    "status": "How is the archive, and what needs attention?",
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",

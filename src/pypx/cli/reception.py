@@ -17,12 +17,15 @@ from pypx.errors import AssociationRejectedError, ConfigError, ConnectError, Pyp
 from pypx.receiver.allow import AllowRule, is_loopback
 
 if TYPE_CHECKING:
+    from pypx.archive import Archive
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
+    from pypx.receiver.watch import Watch
 
 __all__ = ["allow_rules", "log_to", "own_address", "receiving", "warn_of_loopback"]
 
 _PROBE_TIMEOUT = 2.0
+_HOOKS_GRACE = 60.0  # seconds, unless --timeout says otherwise
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -124,11 +127,34 @@ def receiving(
     rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
     with invocation.open_archive(create=True) as archive:
         tell_notes(invocation.out, archive.notes)
-        with Receiver(archive, host=bound, port=own.port, ae_title=aet, allow=rules) as receiver:
+        with (
+            _watching(invocation, archive) as watch,
+            Receiver(
+                archive, host=bound, port=own.port, ae_title=aet, allow=rules, observer=watch
+            ) as receiver,
+        ):
             invocation.out.say(
                 f"No listener on {own.host}:{own.port}: receiving here, into {config.archive}."
             )
             yield receiver
+
+
+@contextmanager
+def _watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
+    """Tell the hooks of each series; what they have not taken at the end waits on the disk."""
+    from pypx.cli.show import count
+    from pypx.receiver.hooks import HOOKS_FOLDER, Hooks
+    from pypx.receiver.watch import Watch
+
+    config, out = invocation.config, invocation.out
+    with Hooks.from_config(config.hooks, archive.root / HOOKS_FOLDER, out.warn) as hooks:
+        settle = config.listen.settle
+        with Watch(archive, settle=settle, hooks=hooks, on_trouble=out.warn) as watch:
+            yield watch
+        hooks.close(invocation.timeout or _HOOKS_GRACE)
+        if hooks.queued:
+            waiting = count(hooks.queued, "delivery", "deliveries")
+            out.say(f"Hooks have yet to take {waiting}: px listen hands over what waits.")
 
 
 def tell_notes(out: Output, notes: Sequence[str]) -> None:

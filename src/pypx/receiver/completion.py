@@ -268,6 +268,11 @@ class Completion:
         """Give when :meth:`due` has something to tell if nothing more arrives; None for never."""
         return float("-inf") if self._whole else self._next_planned()
 
+    def under_way(self, series_instance_uid: str) -> SeriesComplete | None:
+        """Give what is known by now of a series that is not whole; None if there is none."""
+        series = self._series.get(series_instance_uid)
+        return None if series is None else series.event()
+
     def finish(self) -> list[SeriesComplete]:
         """Give the series that no open association has brought any of, without more waiting."""
         for series in list(self._series.values()):

@@ -106,6 +106,9 @@ def receive_instance(
             return _quarantine(incoming, error, source)
         except ArchiveError as error:
             return _failure(error)
+        except PypxError as error:  # the association ended in the middle of the object
+            archive.note_interrupted(incoming.meta, source, incoming.size, error.message)
+            raise
 
 
 def _failure(error: PypxError) -> StoreResult:
