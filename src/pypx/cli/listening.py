@@ -24,8 +24,11 @@ from pypx.config import load
 from pypx.errors import ConfigError
 from pypx.net.server import can_share_port
 from pypx.receiver.allow import is_loopback
+from pypx.receiver.completion import SeriesComplete
+from pypx.receiver.hooks import HOOKS_FOLDER, Hooks
 from pypx.receiver.observers import Observers
 from pypx.receiver.receiver import Receiver
+from pypx.receiver.watch import Watch
 from pypx.values import replace
 
 if TYPE_CHECKING:
@@ -150,7 +153,8 @@ class _Listening:
         with ExitStack() as stack:
             stack.callback(self.receiver.stop, 0)  # when something else cannot be had
             self._tell_notes()
-            metrics = self._serve_metrics(stack)
+            hooks = self._watch(stack)
+            metrics = self._serve_metrics(stack, hooks)
             if self._out.form == "text" and self._out.live and os.environ.get("TERM") != "dumb":
                 live = stack.enter_context(LiveLine(self._out))
                 self._observers.add(live)
@@ -161,6 +165,29 @@ class _Listening:
                 self._tell_notes()
                 if order is Order.RELOAD:
                     self._reload()
+
+    def _watch(self, stack: ExitStack) -> Hooks:
+        """Let hooks be told of each series that is whole."""
+        held, out = self._held, self._out
+        folder = self._archive.root / HOOKS_FOLDER
+        hooks = stack.enter_context(Hooks.from_config(held.hooks, folder, out.warn))
+        watch = Watch(
+            self._archive,
+            settle=held.settle,
+            hooks=hooks,
+            on_series=self._tell_series,
+            on_trouble=out.warn,
+        )
+        self._observers.add(stack.enter_context(watch))
+        return hooks
+
+    def _tell_series(self, event: SeriesComplete) -> None:
+        sentence = f"The series {event.series_instance_uid} is whole: {event.instances} images."
+        if self._out.log_json:
+            facts = event.document()
+            self._out.record(facts.pop("event"), sentence, facts)
+        else:
+            self._out.detail(sentence)
 
     def _tell_notes(self) -> None:
         notes = self._archive.notes[self._told :]
@@ -207,7 +234,7 @@ class _Listening:
 
     # Metrics
 
-    def _serve_metrics(self, stack: ExitStack) -> str:
+    def _serve_metrics(self, stack: ExitStack, hooks: Hooks) -> str:
         """Serve metrics if they are wanted; give the sentence that says where."""
         if self._held.metrics is None:
             return ""
@@ -219,8 +246,8 @@ class _Listening:
             index_waiting=lambda: self.receiver.waiting,
             workers=lambda: len(shared.processes) if shared else 1,
             restarts=lambda: shared.restarts if shared else 0,
-            hooks_queued=lambda: 0,
-            hooks_failed=lambda: 0,
+            hooks_queued=lambda: hooks.queued,
+            hooks_failed=lambda: hooks.failed,
         )
         metrics = Metrics(numbers)
         server = stack.enter_context(MetricsServer(*self._held.metrics, metrics, self._trouble))

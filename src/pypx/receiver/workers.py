@@ -126,7 +126,9 @@ class Workers:
             raise stillborn[0]
 
     def stop(self, grace: float = 10.0) -> None:
-        """Stop accepting; instances under way have ``grace`` seconds to end."""
+        """Stop accepting; instances under way have ``grace`` seconds to end. Twice is fine."""
+        if self._socket.fileno() < 0:
+            return
         self.grace = grace
         self.stopping.set()
         for worker in self._workers:
