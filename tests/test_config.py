@@ -180,6 +180,7 @@ MISTAKES = [
     (f"{HOOK}timeout = true", 3, "'hooks[1].timeout' must be a number", ""),
     (f"{HOOK}on = 'study'", 3, "no event 'study'", "series"),
     (f"{HOOK}name = 'a/b'", 3, "'a/b' is no name for a hook", "letters"),
+    (f"{HOOK}name = 'python-x'", 3, "those of installed packages", ""),
     (f"{HOOK}headers = {{ A = 'b' }}", 3, "only a webhook has headers", ""),
     ("[[hooks]]\nwebhook = 'ftp://h/x'", 2, "no address of a webhook", "https://"),
     ("[[hooks]]\nwebhook = 'http://'", 2, "no address of a webhook", "https://"),

@@ -137,8 +137,8 @@ def test_what_is_queued_is_read_back_by_another_process(tmp_path: Path) -> None:
 
 def test_nobody_else_can_read_the_queue(tmp_path: Path) -> None:
     name = HookQueue(tmp_path / "hooks").put(delivery())
-    path = tmp_path / "hooks/queue" / name
-    assert path.stat().st_mode & 0o007 == path.parent.stat().st_mode & 0o007 == 0
+    for path in (tmp_path / "hooks/queue" / name, tmp_path / "hooks/queue", tmp_path / "hooks"):
+        assert path.stat().st_mode & 0o007 == 0
 
 
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_what_waits_for_a_hook_that_is_gone_stays_and_is_told(
     hooks = make(Recorder())
     hooks.close()
     assert hooks.queued == 1
-    assert said == ["For the hook old, which is not configured, wait 1 deliveries."]
+    assert said == ["Deliveries wait for the hook old, which is not configured: 1."]
 
 
 def test_two_hooks_with_one_name(tmp_path: Path) -> None:
@@ -291,6 +291,29 @@ def test_what_another_process_leaves_is_taken_up(
     hooks.close()
 
 
+def test_a_disk_that_fails_for_a_while_is_looked_at_again(
+    make: Any, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    HookQueue(tmp_path).put(delivery(7))
+    listing = os.listdir
+    failing = threading.Event()
+    failing.set()
+
+    def list_or_fail(path: Any) -> list[str]:
+        if failing.is_set() and Path(path).name in ("queue", "failed"):
+            raise OSError(5, "Input/output error")
+        return listing(path)
+
+    monkeypatch.setattr(os, "listdir", list_or_fail)
+    monkeypatch.setattr(hooks_module, "_LOOK_EVERY", 0.02)
+    hook = Recorder()
+    hooks = make(hook)
+    assert said == ["The queue of the hooks cannot be read: Input/output error."]
+    assert (hooks.queued, hooks.failed) == (0, 0)
+    failing.clear()
+    hook.wait_for(1)
+
+
 def test_the_same_event_twice_is_one_delivery(make: Any) -> None:
     hook = Recorder(name="x")
     hook.gate.clear()
@@ -299,6 +322,18 @@ def test_the_same_event_twice_is_one_delivery(make: Any) -> None:
     hooks.fire(event(1))
     assert hooks.queued == 1
     hook.gate.set()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        HookQueue(tmp_path).put(delivery())
+    assert list((tmp_path / "queue").iterdir()) == []
 
 
 def test_fire_says_when_the_queue_cannot_be_written(make: Any, tmp_path: Path) -> None:
@@ -622,6 +657,15 @@ def test_a_function_that_raises(make: Any, said: list[str], function: Any) -> No
     hooks.close(WAIT)
     assert (hooks.queued, hooks.failed) == (0, 1)
     assert "The hook python-bad failed: raised " in said[0]
+
+
+def test_two_functions_with_one_name(make: Any, said: list[str]) -> None:
+    got: list[SeriesComplete] = []
+    hooks = make(installed=[PythonHook(_EntryPoint(name, got.append)) for name in ("a b", "a_b")])
+    hooks.fire(event())
+    hooks.close(WAIT)
+    assert len(got) == 1
+    assert said == ["Two hooks have the name 'python-a_b'. The second one is left out."]
 
 
 def test_what_a_killed_process_left_for_a_function(make: Any, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ who asks later why something is missing.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -69,6 +68,8 @@ def note(folder: int, meta: FileMeta, source: Source, size: int, reason: str) ->
     Raises:
         OSError: As the system says.
     """
+    import json  # rare, and it takes a while to load
+
     record = Interrupted(
         iso_time(time.time_ns()),
         source.calling_ae_title,
@@ -104,6 +105,8 @@ def read(folder: Path) -> Iterator[Interrupted]:
     Raises:
         OSError: As the system says.
     """
+    import json
+
     for name in (_OLD, _NAME):
         with suppress(FileNotFoundError), (folder / name).open("rb") as file:
             for line in file:

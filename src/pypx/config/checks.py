@@ -174,6 +174,8 @@ def _check_on(event: str) -> None:
 def _check_hook_name(name: str) -> None:
     if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
         raise ConfigError(f"{name!r} is no name for a hook.", hint=f"Take {NODE_NAME}.")
+    if name.startswith("python-"):
+        raise ConfigError("The names from python- are those of installed packages.")
 
 
 def _check_timeout(seconds: float) -> None:

@@ -51,7 +51,9 @@ def try_lock(fd: int) -> bool:
 
 def make_private(folder: Path) -> None:
     """Make a folder that others may not read, and those above it."""
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def write_file(path: Path, document: Mapping[str, Any], *, durable: bool) -> None:
@@ -59,14 +61,19 @@ def write_file(path: Path, document: Mapping[str, Any], *, durable: bool) -> Non
     # Names of files may be no UTF-8: escapes can say all of them.
     data = json.dumps(document, ensure_ascii=True, indent=2).encode() + b"\n"
     part = path.with_name(f".{path.name}{_PART}")
-    fd = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, FILE_MODE)
     try:
-        write_all(fd, [data])
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    part.replace(path)
+        fd = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            write_all(fd, [data])
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
     if durable:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -183,7 +190,7 @@ class HookQueue:
 def _names(folder: Path) -> list[str]:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - only the names, of many
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
 

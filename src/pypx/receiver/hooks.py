@@ -20,6 +20,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,8 +162,11 @@ class Hooks:
         with self._lock:
             if self._installed is not None:
                 installed, self._installed = self._installed, None
-                known = {hook.name: hook for hook in installed()}
-                self._add([hook for name, hook in known.items() if name not in self._lanes])
+                for hook in installed():
+                    try:
+                        self._add([hook])
+                    except ConfigError as error:  # too late to refuse to start
+                        self._on_trouble(f"{error.message} The second one is left out.")
         return self._lanes
 
     @property
@@ -172,23 +176,33 @@ class Hooks:
 
     @property
     def queued(self) -> int:
-        """How many deliveries wait, of this process and of others on the archive."""
-        return self._queue.queued
+        """How many deliveries wait, of this process and of others on the archive; 0 also where
+        the disk does not say."""
+        with suppress(OSError):
+            return self._queue.queued
+        return 0
 
     @property
     def failed(self) -> int:
-        """How many deliveries were given up and are kept in ``failed/``."""
-        return self._queue.failed
+        """How many deliveries were given up and are kept in ``failed/``; 0 also where the disk
+        does not say."""
+        with suppress(OSError):
+            return self._queue.failed
+        return 0
 
     def start(self) -> None:
         """Begin to hand over, with what an earlier process left in the queue."""
         self._queue.tidy()
-        waiting = self._queue.hooks()
+        waiting: dict[str, int] = {}
+        try:
+            waiting = self._queue.hooks()
+        except OSError as error:
+            self._on_trouble(f"The queue of the hooks cannot be read: {error.strerror or error}.")
         lanes = self._all() if any(name.startswith(_PYTHON) for name in waiting) else self._lanes
         for name, number in waiting.items():
             if name not in lanes:
                 self._on_trouble(
-                    f"For the hook {name}, which is not configured, wait {number} deliveries."
+                    f"Deliveries wait for the hook {name}, which is not configured: {number}."
                 )
         for lane in lanes.values():
             lane.start()
@@ -299,8 +313,9 @@ class _Lane:
     def _look(self) -> None:
         """Look for what others left: a process that ended, or who moves files back."""
         self._look_at = time.monotonic() + _LOOK_EVERY
-        for name in self._queue.names(self._hook.name):
-            self.put(name)
+        with suppress(OSError):  # the next look may see more
+            for name in self._queue.names(self._hook.name):
+                self.put(name)
 
     def _next(self) -> str | None:
         with self._changed:
