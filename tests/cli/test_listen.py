@@ -31,6 +31,7 @@ from pypx.net.server import can_share_port
 from tests.cli.conftest import Px, command_line, write_config
 from tests.crash.load import Senders, check_senders, lost
 from tests.objects import CT_IMAGE, data_set
+from tests.peers.process import free_port
 from tests.receiver.test_workers import is_alive, wait_until
 
 WAIT = 30.0
@@ -572,14 +573,17 @@ def _screen(text: str) -> list[str]:
 @pytest.mark.parametrize("option", ["-q", "--log-json", "--json"])
 def test_no_live_line_where_none_belongs(option: str) -> None:
     leading, terminal = pty.openpty()
+    port = free_port()
     process = subprocess.Popen(
-        command_line("listen", "--port", 0, "--metrics", 0, option),
+        command_line("listen", "--port", port, option),
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=terminal,
     )
     os.close(terminal)
-    threading.Timer(2.0, process.send_signal, (signal.SIGTERM,)).start()
+    wait_until(lambda: _accepts(port))
+    # A line that is not drawn is no event; one that is comes after half a second.
+    threading.Timer(1.5, process.send_signal, (signal.SIGTERM,)).start()
     shown = b""
     try:
         while piece := os.read(leading, 4096):
