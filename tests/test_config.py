@@ -9,6 +9,7 @@ import pytest
 
 from pypx.address import Address
 from pypx.config import Config, Listen, Node, config_path, load
+from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.edit import add_node, remove_node
 from pypx.errors import ConfigError
 from pypx.receiver.hook_settings import HookSettings
@@ -158,6 +159,12 @@ MISTAKES = [
     ("[listen]\nsettle = 'x'", 2, "'listen.settle' must be a number", ""),
     ("[listen]\nsettle = -1", 2, "from 0 to 86400", ""),
     ("[listen]\nsettle = nan", 2, "from 0 to 86400", ""),
+    ("[listen]\nworkers = 0", 2, "no number of workers from 1 to 64", ""),
+    ("[listen]\nworkers = '2'", 2, "'listen.workers' must be a whole number", ""),
+    ("[listen]\nmin_free = 'much'", 2, "'listen.min_free': 'much' is no size", ""),
+    ("[listen]\nmetrics = 'host'", 2, "'listen.metrics': 'host' is no address", ""),
+    ("[listen]\nmetrics = 70000", 2, "'listen.metrics': 70000 is no address", ""),
+    ("[listen]\nmetrics = true", 2, "must be a text or a whole number", ""),
     ("hooks = 1", 1, "'hooks' must be tables, each under [[hooks]]", ""),
     ("hooks = [1]", 1, "hook 1 must be a table", "[[hooks]]"),
     ("[hooks]\ncommand = ['a']", 1, "'hooks' must be tables", ""),
@@ -192,6 +199,36 @@ def test_a_mistake_has_file_line_and_key(file: Path, text: str, line: int, said:
     assert said in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.message.endswith(".")
+
+
+def test_a_listener_with_workers_and_metrics(file: Path) -> None:
+    config = read(file, '[listen]\nworkers = 4\nmetrics = "0.0.0.0:9104"\nmin_free = "20G"\n')
+    assert config.listen.workers == 4
+    assert parse_endpoint(config.listen.metrics or "") == ("0.0.0.0", 9104)
+    assert parse_size(config.listen.min_free) == 20 << 30
+    assert read(file, "").listen.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [(0, ("127.0.0.1", 0)), ("9104", ("127.0.0.1", 9104)), ("[::1]:9104", ("::1", 9104))],
+)
+def test_where_metrics_are(text: str | int, endpoint: tuple[str, int]) -> None:
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize("text", ["", ":9104", "host:", "9.1", "-1", "٣", "a:b"])
+def test_where_metrics_cannot_be(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("512", 512), ("1K", 1024), ("1.5 MiB", 3 << 19), ("2gb", 2 << 30), ("1T", 1 << 40)],
+)
+def test_a_size_has_a_unit(text: str, number: int) -> None:
+    assert parse_size(text) == number
 
 
 def test_hooks(file: Path) -> None:

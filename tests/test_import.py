@@ -86,6 +86,12 @@ def test_a_query_loads_nothing_heavy(pacs: Pacs, tmp_path: Path, form: str) -> N
     assert not any(name.startswith("pypx.archive") for name in loaded)
 
 
+def test_a_listener_loads_only_what_it_uses(tmp_path: Path) -> None:
+    loaded = packages(modules("import pypx.cli.listening", tmp_path))
+    unused = {"multiprocessing", "prometheus_client", "httpx", "subprocess"}
+    assert not loaded & ((HEAVY | unused) - {"sqlite3"})
+
+
 def test_the_public_names_are_what_they_say() -> None:
     assert pypx.Address is Address
     assert pypx.Archive is Archive

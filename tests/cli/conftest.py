@@ -63,7 +63,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def px() -> Iterator[Px]:
     """Run px in this process; the command as on the command line."""
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
 
     def call(*arguments: object, program: str = "px", terminal: bool = False) -> Ran:
         streams = [io.BytesIO(), io.BytesIO()]
@@ -78,7 +79,7 @@ def px() -> Iterator[Px]:
             return Ran(code, *(stream.getvalue().decode() for stream in streams))
         finally:
             sys.stdout, sys.stderr = old
-            for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            for number, handler in zip(numbers, handlers, strict=True):
                 signal.signal(number, handler)
 
     yield call

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC
 
 from pypx.errors import ConfigError, PypxError, StatusError
@@ -115,6 +115,7 @@ class Output:
         quiet: Only errors go to stderr.
         verbose: Details go to stderr too.
         log_json: Lines on stderr are JSON objects.
+        room: Gives what makes room on the terminal for a line: one that moves steps aside.
     """
 
     def __init__(self) -> None:
@@ -122,6 +123,7 @@ class Output:
         self.quiet = False
         self.verbose = False
         self.log_json = False
+        self.room: Callable[[], AbstractContextManager[None]] = nullcontext
         self._file = ""
         self._part = ""
         self._stream: BinaryIO | None = None
@@ -199,8 +201,9 @@ class Output:
 
     def line(self, text: str) -> None:
         """Write a line of the results, and let the reader have it now."""
-        self.write(f"{text}\n")
-        self.flush()
+        with self.room():
+            self.write(f"{text}\n")
+            self.flush()
 
     def document(self, value: object) -> None:
         """Write the JSON document that is the whole result."""
@@ -283,6 +286,12 @@ class Output:
         if not self.quiet:
             self._tell("warning", sentence, hint=hint)
 
+    def record(self, event: str, message: str, facts: Mapping[str, Any]) -> None:
+        """Note an event for programs that read ``--log-json``; others hear of it otherwise."""
+        if self.log_json and not self.quiet:
+            entry = _log_entry("info", message, "", "")
+            self._stderr(json_text({**entry, "event": event, **facts}))
+
     def error(self, error: PypxError) -> None:
         """Say what went wrong, and what to try."""
         self._tell("error", error.message, hint=error.hint, kind=error.kind)
@@ -323,7 +332,7 @@ class Output:
         data = f"{text}{end}"
         encoding = getattr(stream, "encoding", None) or "utf-8"
         # RuntimeError: a signal handler speaks while the main thread does.
-        with suppress(OSError, ValueError, RuntimeError):
+        with self.room(), suppress(OSError, ValueError, RuntimeError):
             stream.write(data.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
 

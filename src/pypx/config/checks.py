@@ -7,6 +7,7 @@ here makes values of it: ``reading`` does.
 from __future__ import annotations
 
 from pypx.address import Address, check_ae_title
+from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
 from pypx.errors import ConfigError
 from pypx.receiver.hook_settings import HookSettings
@@ -20,10 +21,12 @@ __all__ = ["NODE_NAME", "parse"]
 NODE_NAME = "letters, digits, '-', '_' and '.'"
 _MODELS = ("study", "patient")
 _LONGEST = 86_400  # seconds
+_MOST_WORKERS = 64
 
 _TEXT: Kind = (str, "text")
 _INTEGER: Kind = (int, "a whole number")
 _NUMBER: Kind = ((int, float), "a number")
+_TEXT_OR_INTEGER: Kind = ((str, int), "a text or a whole number")
 _TEXTS: Kind = (list, "a list of texts")
 _TABLE: Kind = (dict, "a table")
 _TABLES: Kind = (list, "tables, each under [[hooks]]")
@@ -37,7 +40,15 @@ _TOP = {
     "nodes": _TABLE,
     "hooks": _TABLES,
 }
-_LISTEN = {"host": _TEXT, "port": _INTEGER, "allow": _TEXTS, "settle": _NUMBER}
+_LISTEN = {
+    "host": _TEXT,
+    "port": _INTEGER,
+    "allow": _TEXTS,
+    "settle": _NUMBER,
+    "min_free": _TEXT_OR_INTEGER,
+    "workers": _INTEGER,
+    "metrics": _TEXT_OR_INTEGER,
+}
 _NODE = {"address": _TEXT, "aet": _TEXT, "model": _TEXT, "associations": _INTEGER}
 _HOOK = {
     "on": _TEXT,
@@ -71,6 +82,9 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check.value(listen, ("listen", "port"), _check_port)
     check.value(listen, ("listen", "allow"), _check_allow)
     check.value(listen, ("listen", "settle"), _check_settle)
+    check.value(listen, ("listen", "min_free"), parse_size)
+    check.value(listen, ("listen", "workers"), _check_workers)
+    check.value(listen, ("listen", "metrics"), parse_endpoint)
     for name, node in table.get("nodes", {}).items():
         _check_node(check, name, node)
     _check_hooks(check, table.get("hooks", []))
@@ -115,6 +129,11 @@ def _check_model(model: str) -> None:
 def _check_associations(number: int) -> None:
     if number < 1:
         raise ConfigError("A node needs at least 1 association.")
+
+
+def _check_workers(number: int) -> None:
+    if not 1 <= number <= _MOST_WORKERS:
+        raise ConfigError(f"{number} is no number of workers from 1 to {_MOST_WORKERS}.")
 
 
 def _check_settle(seconds: float) -> None:

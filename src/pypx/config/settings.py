@@ -50,12 +50,18 @@ class Listen:
         port: The port to bind.
         allow: Rules of who may send.
         settle: Seconds without new instances after which a series counts as whole.
+        min_free: What the disk must have left, as ``pypx.config.amounts.parse_size`` reads it.
+        workers: How many processes receive.
+        metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
     """
 
     host: str = "127.0.0.1"
     port: int = 10402
     allow: tuple[str, ...] = ()
     settle: float = 5.0
+    min_free: str | int = "1GiB"
+    workers: int = 1
+    metrics: str | int | None = None
 
 
 @frozen

@@ -36,6 +36,7 @@ __all__ = ["Provider", "ServedAssociation", "Service"]
 
 _CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
 _POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
+_STOPPING = "The listener is stopping."
 
 Service = Callable[["ServedAssociation", MessageReceived], None]
 Negotiate = Callable[[AAssociateRQ, str], AAssociateAC | AAssociateRJ]
@@ -119,7 +120,7 @@ class ServedAssociation:
             self._events = self._channel.receive(min(self._idle_timeout - idle, _POLL))
             self._position = 0
             if self._stopping and not self._events and not self.busy:
-                raise NetworkError("The listener is stopping.")
+                raise NetworkError(_STOPPING)
         event = self._events[self._position]
         self._position += 1
         self._raise_if_ended(event)
@@ -187,7 +188,8 @@ class ServedAssociation:
     def next_message(self) -> MessageReceived:
         """Wait for the next message; its data set, if any, is then to be read."""
         if self._stopping and self._position >= len(self._events) and not self.busy:
-            raise NetworkError("The listener is stopping.")  # also when a peer never pauses
+            # A peer that sends one object after the other is never silent; this is between two.
+            raise NetworkError(_STOPPING)
         event = self._next_event()
         if not isinstance(event, MessageReceived):
             raise RemoteProtocolError("The peer sent a data set where a message belongs.")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import socket
+import sys
 import threading
 import time
 
@@ -20,12 +21,45 @@ from pypx.net.served import Provider, ServedAssociation
 from pypx.ul.association import Association, Role
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
 
-__all__ = ["Server"]
+__all__ = ["Seats", "Server", "can_share_port", "reserve"]
 
 _log = logging.getLogger(__name__)
 _ACCEPT_PAUSE = 0.1  # seconds between attempts when descriptors or threads have run out
 _ACCEPT_POLL = 1.0  # seconds; not every platform wakes accept() when the socket is shut down
 _BACKLOG = 128
+
+
+class Seats:
+    """How many associations there may be at once.
+
+    Args:
+        limit: More are rejected as *local limit exceeded*.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take one; False when none is free."""
+        with self._lock:
+            self._note(self._taken + 1)
+            if self._all_taken() > self.limit:
+                self._note(self._taken - 1)
+                return False
+            return True
+
+    def leave(self) -> None:
+        """Give one back."""
+        with self._lock:
+            self._note(self._taken - 1)
+
+    def _note(self, taken: int) -> None:
+        self._taken = taken
+
+    def _all_taken(self) -> int:
+        return self._taken
 
 
 class Server:
@@ -35,9 +69,11 @@ class Server:
         host: The address to bind; empty for all interfaces.
         port: 0 takes a free one.
         provider: What is offered.
-        max_associations: More at once are rejected as *local limit exceeded*.
+        max_associations: More at once are rejected as *local limit exceeded*; a number, or
+            seats that are shared with other servers.
         artim_timeout: Seconds from the connection to the association request.
         idle_timeout: Seconds of silence that end an association.
+        share_port: Other processes of this user listen on the port as well (SO_REUSEPORT).
 
     Raises:
         ConfigError: The address cannot be bound.
@@ -49,19 +85,22 @@ class Server:
         port: int,
         provider: Provider,
         *,
-        max_associations: int = 200,
+        max_associations: int | Seats = 200,
         artim_timeout: float = 30.0,
         idle_timeout: float = 300.0,
+        share_port: bool = False,
     ) -> None:
         self._provider = provider
-        self._max_associations = max_associations
+        self._seats = (
+            Seats(max_associations) if isinstance(max_associations, int) else max_associations
+        )
         self._artim_timeout = artim_timeout
         self._idle_timeout = idle_timeout
         self._lock = threading.Lock()
         self._associations: dict[ServedAssociation, threading.Thread] = {}
         self._stopping = False
         self._last_activity = time.monotonic()
-        self._socket = _bind(host, port)
+        self._socket = _listen(host, port, share_port)
         self.host: str
         self.port: int
         self.host, self.port = self._socket.getsockname()[:2]
@@ -105,8 +144,18 @@ class Server:
             time.sleep(_ACCEPT_PAUSE)
 
     def _run(self, served: ServedAssociation) -> None:
+        seated = False
+
+        def negotiate(request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+            nonlocal seated
+            if not self._seats.take():
+                # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
+                return AAssociateRJ(2, 3, 2)
+            seated = True
+            return self._provider.negotiate(request, host)
+
         try:
-            served.run(self._provider, self._negotiate)
+            served.run(self._provider, negotiate)
         except Exception:  # noqa: BLE001
             # A receiver never dies of one association: whatever went wrong in this
             # one is a defect of ours, told with its traceback, and the others go on.
@@ -118,16 +167,10 @@ class Server:
                 del self._associations[served]
                 if served.contexts:
                     self._last_activity = max(self._last_activity, served.last_read)
+            if seated:
+                self._seats.leave()
             if served.request is not None:
                 self._provider.ended(served)
-
-    def _negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
-        with self._lock:
-            established = sum(1 for other in self._associations if other.contexts)
-        if established >= self._max_associations:
-            # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
-            return AAssociateRJ(2, 3, 2)
-        return self._provider.negotiate(request, host)
 
     def last_activity(self) -> float:
         """Give the monotonic time at which bytes last came over an accepted association."""
@@ -161,17 +204,55 @@ class Server:
             self._thread.join(2 * _ACCEPT_POLL)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(host: str, port: int, share_port: bool) -> socket.socket:
+    sock = _bind(host, port, share_port)
     try:
-        sock.bind((host, port))
         sock.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sock.close()
         raise _bind_error(host, port, error) from None
     sock.settimeout(_ACCEPT_POLL)
+    return sock
+
+
+def _bind(host: str, port: int, share_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise _bind_error(host, port, error) from None
+    return sock
+
+
+def can_share_port() -> bool:
+    """Whether this system spreads the connections to one port over several processes.
+
+    Others than Linux have SO_REUSEPORT too, but give all connections to one of them.
+    """
+    return sys.platform == "linux"
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Hold a port for servers that share it, and keep everybody else from it.
+
+    It is bound like a port that nobody shares, so that one in use is an error; only then
+    may processes of this user that share it join. Nothing is accepted over this socket.
+
+    Args:
+        host: The address to bind.
+        port: 0 takes a free one.
+
+    Raises:
+        ConfigError: The address cannot be bound.
+    """
+    sock = _bind(host, port, share_port=False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return sock
 
 

@@ -21,7 +21,7 @@ from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
 from pypx.errors import ConfigError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.served import ServedAssociation, Service
-from pypx.net.server import Server
+from pypx.net.server import Seats, Server
 from pypx.receiver.allow import AllowRule, is_loopback
 from pypx.receiver.events import (
     AssociationBegan,
@@ -33,11 +33,25 @@ from pypx.receiver.events import (
 from pypx.receiver.store import StoreResult, answer_store, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
-__all__ = ["DEFAULT_PORT", "Receiver", "choose_transfer_syntax"]
+__all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
 _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+
+
+def check_rules(host: str, allow: Sequence[AllowRule], *, allow_any: bool = False) -> None:
+    """Refuse a listener that others reach and that has no rule.
+
+    Raises:
+        ConfigError: It would take files from anybody.
+    """
+    if not (allow or allow_any or is_loopback(host)):
+        raise ConfigError(
+            f"A listener on {host or 'all interfaces'} would take files from anybody.",
+            hint="Say who may send, with --allow AET@NETWORK or nodes in the configuration, "
+            "or open it to all with --allow-any.",
+        )
 
 
 def choose_transfer_syntax(proposed: Sequence[str]) -> str:
@@ -95,12 +109,14 @@ class Receiver:
         ae_title: What we are called; peers may use another name for us.
         allow: Who may associate. Without any rule, whoever reaches the port.
         allow_any: Bind to an address that others reach without any rule.
-        max_associations: At once; more are rejected as *local limit exceeded*.
+        max_associations: At once; more are rejected as *local limit exceeded*. A number, or
+            seats that are shared with other receivers.
         artim_timeout: Seconds from the connection to the association request.
         idle_timeout: Seconds of silence that end an association.
         min_free: Bytes that the disk must have left; with less, instances are refused as
             *out of resources* until there is room again.
         observer: Who hears of associations and instances.
+        share_port: Receivers in other processes of this user listen on the port as well.
 
     Attributes:
         host: What is bound.
@@ -120,18 +136,14 @@ class Receiver:
         ae_title: str = DEFAULT_AE_TITLE,
         allow: Sequence[AllowRule] = (),
         allow_any: bool = False,
-        max_associations: int = 200,
+        max_associations: int | Seats = 200,
         artim_timeout: float = 30.0,
         idle_timeout: float = 300.0,
         min_free: int = 0,
         observer: Observer | None = None,
+        share_port: bool = False,
     ) -> None:
-        if not (allow or allow_any or is_loopback(host)):
-            raise ConfigError(
-                f"A listener on {host or 'all interfaces'} would take files from anybody.",
-                hint="Say who may send, with --allow AET@NETWORK or nodes in the configuration, "
-                "or open it to all with --allow-any.",
-            )
+        check_rules(host, allow, allow_any=allow_any)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -140,6 +152,7 @@ class Receiver:
         }
         self._archive = archive
         self._min_free = min_free
+        self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
         self._observer = observer
         self._numbers = itertools.count(1)
@@ -151,6 +164,7 @@ class Receiver:
             max_associations=max_associations,
             artim_timeout=artim_timeout,
             idle_timeout=idle_timeout,
+            share_port=share_port,
         )
         self.host, self.port = self._server.host, self._server.port
 
@@ -169,6 +183,27 @@ class Receiver:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
         self._server.stop(grace)
 
+    def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
+        """Take other rules and another limit, from any thread.
+
+        Associations that were accepted stay; the limit holds from their next instance on.
+
+        Args:
+            allow: Who may associate from now on; ignored with ``allow_any``.
+            min_free: Bytes that the disk must have left.
+
+        Raises:
+            ConfigError: The address would be open to anybody; nothing is changed then.
+        """
+        check_rules(self.host, allow, allow_any=self._allow_any)
+        self._allow = () if self._allow_any else tuple(allow)
+        self._min_free = min_free
+
+    @property
+    def waiting(self) -> int:
+        """How many stored instances wait for the index to be available."""
+        return self._archive.waiting
+
     def last_activity(self) -> float:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
@@ -176,7 +211,8 @@ class Receiver:
     def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
         """Answer an association request (PS3.8 §7.1)."""
         calling = request.calling_ae_title
-        if self._allow and not any(rule.matches(calling, host) for rule in self._allow):
+        allow = self._allow
+        if allow and not any(rule.matches(calling, host) for rule in allow):
             # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
             return AAssociateRJ(1, 1, 3)
         return acceptance(request, self._choose)

@@ -1,0 +1,270 @@
+"""A listener that runs: receive, tell, serve metrics, take another configuration, stop.
+
+In: flags and a configuration. Out: an exit code, after a stop. What flags there are stands in
+``listen``, what is in force in ``terms``, what is told of associations in ``associations``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal, cast
+
+from pypx.archive import Archive
+from pypx.cli.associations import Associations
+from pypx.cli.live import LiveLine
+from pypx.cli.options import Invocation
+from pypx.cli.orders import Order, Orders
+from pypx.cli.reception import log_to, tell_notes
+from pypx.cli.terms import Flags, Terms, changed, terms
+from pypx.config import load
+from pypx.errors import ConfigError
+from pypx.net.server import can_share_port
+from pypx.receiver.allow import is_loopback
+from pypx.receiver.completion import SeriesComplete
+from pypx.receiver.hooks import HOOKS_FOLDER, Hooks
+from pypx.receiver.observers import Observers
+from pypx.receiver.receiver import Receiver
+from pypx.receiver.watch import Watch
+from pypx.values import replace
+
+if TYPE_CHECKING:
+    from pypx.receiver.workers import Workers
+
+__all__ = ["listen"]
+
+_IDLE_TIMEOUT = 300.0
+_TICK = 1.0  # seconds between looks at the archive's notes
+_LONG = 2.0  # seconds after which opening the archive is worth a word
+
+
+def listen(invocation: Invocation, flags: Flags) -> int:
+    """Receive until told to stop.
+
+    Raises:
+        ConfigError: The terms make no sense, or an address cannot be bound.
+        ArchiveError: The archive cannot be opened.
+    """
+    orders = Orders()
+    out = invocation.out
+    held = terms(flags, invocation.config, out)
+    log_to(out)
+    with _opened(invocation, flags) as archive, Associations(out) as lines:
+        orders.heed_stops(invocation.interrupts)
+        listening = _Listening(invocation, flags, held, archive, lines)
+        started = time.monotonic()
+        listening.run(orders)
+    lines.tell_totals(listening.receiver.totals, time.monotonic() - started)
+    return int(lines.broken)
+
+
+@contextmanager
+def _opened(invocation: Invocation, flags: Flags) -> Iterator[Archive]:
+    """Open the archive, which puts it in order; say so when that takes long."""
+    out = invocation.out
+    slow = threading.Timer(
+        _LONG,
+        out.say,
+        ("Opening the archive takes long: it is put in order, or its index is made again.",),
+    )
+    slow.daemon = True
+    slow.start()
+    try:
+        archive = invocation.open_archive(create=True, durability=flags.durability)
+    finally:
+        slow.cancel()
+    with archive:
+        yield archive
+
+
+class _Listening:
+    """What belongs to one listener while it runs.
+
+    Attributes:
+        receiver: A receiver in this process, or workers.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        flags: Flags,
+        held: Terms,
+        archive: Archive,
+        lines: Associations,
+    ) -> None:
+        self._invocation = invocation
+        self._out = invocation.out
+        self._flags = flags
+        self._held = held
+        self._archive = archive
+        self._told = 0
+        self._observers = Observers(lines)
+        self._workers = self._make_workers() if self._is_shared() else None
+        self.receiver = self._workers or self._make_receiver()
+
+    def _is_shared(self) -> bool:
+        if self._held.workers > 1 and not can_share_port():
+            self._out.warn("Only Linux spreads a port over processes: one process receives.")
+            return False
+        return self._held.workers > 1
+
+    def _make_receiver(self) -> Receiver:
+        held = self._held
+        return Receiver(
+            self._archive,
+            host=held.host,
+            port=held.port,
+            ae_title=held.aet,
+            allow=held.allow,
+            allow_any=self._flags.allow_any,
+            idle_timeout=self._invocation.timeout or _IDLE_TIMEOUT,
+            min_free=held.min_free,
+            observer=self._observers,
+        )
+
+    def _make_workers(self) -> Workers:
+        import logging
+
+        from pypx.receiver.relay import Task
+        from pypx.receiver.workers import Workers
+
+        held = self._held
+        task = Task(
+            root=str(self._archive.root),
+            layout=held.layout,
+            durability=cast(Literal["full", "none"], self._flags.durability),
+            host=held.host,
+            port=held.port,
+            ae_title=held.aet,
+            allow=held.allow,
+            allow_any=self._flags.allow_any,
+            idle_timeout=self._invocation.timeout or _IDLE_TIMEOUT,
+            min_free=held.min_free,
+            grace=self._flags.grace,
+            log_level=logging.getLogger("pypx").level,
+        )
+        return Workers(task, held.workers, observer=self._observers, on_note=self._out.say)
+
+    def run(self, orders: Orders) -> None:
+        """Receive until told to stop; then end what began here, in the order of its need."""
+        with ExitStack() as stack:
+            stack.callback(self.receiver.stop, 0)  # when something else cannot be had
+            self._tell_notes()
+            hooks = self._watch(stack)
+            metrics = self._serve_metrics(stack, hooks)
+            if self._out.form == "text" and self._out.live and os.environ.get("TERM") != "dumb":
+                live = stack.enter_context(LiveLine(self._out))
+                self._observers.add(live)
+            stack.callback(self.receiver.stop, self._flags.grace)
+            self.receiver.start()
+            self._announce(metrics)
+            while (order := orders.wait(_TICK)) is not Order.STOP:
+                self._tell_notes()
+                if order is Order.RELOAD:
+                    self._reload()
+
+    def _watch(self, stack: ExitStack) -> Hooks:
+        """Let hooks be told of each series that is whole."""
+        held, out = self._held, self._out
+        folder = self._archive.root / HOOKS_FOLDER
+        hooks = stack.enter_context(Hooks.from_config(held.hooks, folder, out.warn))
+        watch = Watch(
+            self._archive,
+            settle=held.settle,
+            hooks=hooks,
+            on_series=self._tell_series,
+            on_trouble=out.warn,
+        )
+        self._observers.add(stack.enter_context(watch))
+        return hooks
+
+    def _tell_series(self, event: SeriesComplete) -> None:
+        sentence = f"The series {event.series_instance_uid} is whole: {event.instances} images."
+        if self._out.log_json:
+            facts = event.document()
+            self._out.record(facts.pop("event"), sentence, facts)
+        else:
+            self._out.detail(sentence)
+
+    def _tell_notes(self) -> None:
+        notes = self._archive.notes[self._told :]
+        self._told += len(notes)
+        tell_notes(self._out, notes)
+
+    def _announce(self, metrics: str) -> None:
+        out, receiver, held = self._out, self.receiver, self._held
+        where = f"{receiver.host}:{receiver.port}"
+        shared = f", with {held.workers} workers" if self._workers else ""
+        out.say(f"Listening on {where} as {receiver.ae_title}, into {held.archive}{shared}.")
+        if metrics:
+            out.say(metrics)
+        if is_loopback(receiver.host):
+            out.say(
+                "Only this machine reaches it; for others: "
+                "px listen --host 0.0.0.0 --allow AET@NETWORK (or nodes in the configuration)."
+            )
+        elif self._flags.allow_any:
+            out.warn("Whoever reaches the port may send.")
+        else:
+            out.detail(f"{len(held.allow)} rules say who may send")
+
+    # Another configuration
+
+    def _reload(self) -> None:
+        """Take over what can change; a configuration that is wrong changes nothing."""
+        invocation, out, old = self._invocation, self._out, self._held
+        try:
+            config = load(invocation.config_file, aet=invocation.aet, archive=invocation.archive)
+            new = terms(self._flags, config, out)
+            self.receiver.configure(allow=new.allow, min_free=new.min_free)
+        except ConfigError as error:
+            out.warn(
+                f"The configuration stays as it was: {error.message}",
+                error.hint or "Mend it and send SIGHUP again.",
+            )
+            return
+        self._held = replace(old, allow=new.allow, min_free=new.min_free)
+        rules = f"{len(new.allow)} rules say who may send" if new.allow else "no rule is needed"
+        out.say(f"The configuration was read again: {rules}.")
+        if names := changed(old, new):
+            out.warn(f"Only a new start changes {', '.join(names)}: the old values stay in force.")
+
+    # Metrics
+
+    def _serve_metrics(self, stack: ExitStack, hooks: Hooks) -> str:
+        """Serve metrics if they are wanted; give the sentence that says where."""
+        if self._held.metrics is None:
+            return ""
+        from pypx.receiver.metrics import Metrics, MetricsServer, Numbers  # heavy, and an extra
+
+        shared = self._workers
+        numbers = Numbers(
+            free_bytes=self._archive.free_bytes,
+            index_waiting=lambda: self.receiver.waiting,
+            workers=lambda: len(shared.processes) if shared else 1,
+            restarts=lambda: shared.restarts if shared else 0,
+            hooks_queued=lambda: hooks.queued,
+            hooks_failed=lambda: hooks.failed,
+        )
+        metrics = Metrics(numbers)
+        server = stack.enter_context(MetricsServer(*self._held.metrics, metrics, self._trouble))
+        self._observers.add(metrics)
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        return f"Metrics are at http://{host}:{server.port}/metrics, health at /healthz."
+
+    def _trouble(self) -> str:
+        """Say why nothing can be received; empty when all is well."""
+        try:
+            free = self._archive.free_bytes()
+        except OSError as error:
+            return f"The archive cannot be reached: {error.strerror or error}."
+        if free < self._held.min_free:
+            return f"The disk has less than {self._held.min_free} bytes left."
+        if not os.access(self._archive.root / ".pypx" / "incoming", os.W_OK):
+            return "The archive cannot be written."
+        if self._workers and not self._workers.processes:
+            return "No worker receives."
+        return ""

@@ -1,0 +1,104 @@
+"""On which terms a listener runs: what flags and configuration say together.
+
+In: flags and a configuration. Out: values, and which of them differ from those before. Nothing
+is opened or bound here.
+"""
+
+from __future__ import annotations
+
+from pypx.archive.layout import DEFAULT_LAYOUT
+from pypx.cli.output import Output
+from pypx.cli.reception import allow_rules
+from pypx.config import Config
+from pypx.config.amounts import parse_endpoint, parse_size
+from pypx.receiver.allow import AllowRule
+from pypx.receiver.hook_settings import HookSettings
+from pypx.values import fields, frozen
+
+__all__ = ["Flags", "Terms", "changed", "terms"]
+
+
+@frozen
+class Flags:
+    """What was typed; None stands for what the configuration says."""
+
+    host: str | None
+    port: int | None
+    rules: tuple[str, ...]
+    allow_any: bool
+    durability: str
+    grace: float
+    min_free: int | None
+    workers: int | None
+    metrics: tuple[str, int] | None
+
+
+@frozen
+class Terms:
+    """What is in force.
+
+    Attributes:
+        allow: Who may associate; nobody needs to be named on loopback, or with ``--allow-any``.
+        min_free: Bytes that the disk must have left.
+        host: The address to bind.
+        port: The port to bind.
+        aet: Our AE title.
+        archive: The folder of the archive.
+        layout: The layout of its tree.
+        workers: How many processes receive.
+        metrics: Where metrics are served; None where they are not.
+        settle: Seconds of silence after which a series counts as whole.
+        hooks: What is to happen then.
+    """
+
+    allow: tuple[AllowRule, ...]
+    min_free: int
+    host: str
+    port: int
+    aet: str
+    archive: str
+    layout: str
+    workers: int
+    metrics: tuple[str, int] | None
+    settle: float
+    hooks: tuple[HookSettings, ...]
+
+
+_MAY_CHANGE = ("allow", "min_free")
+
+
+def terms(flags: Flags, config: Config, out: Output) -> Terms:
+    """Put together what is in force; a flag goes before the configuration.
+
+    Raises:
+        ConfigError: A rule is none.
+    """
+    listen = config.listen
+    host = listen.host if flags.host is None else flags.host
+    allow = (
+        []
+        if flags.allow_any
+        else allow_rules((*listen.allow, *flags.rules), config.nodes.values(), host, out)
+    )
+    metrics = flags.metrics
+    if metrics is None and listen.metrics is not None:
+        metrics = parse_endpoint(listen.metrics)
+    return Terms(
+        allow=tuple(allow),
+        min_free=parse_size(listen.min_free) if flags.min_free is None else flags.min_free,
+        host=host,
+        port=listen.port if flags.port is None else flags.port,
+        aet=config.aet,
+        archive=config.archive,
+        layout=config.layout or DEFAULT_LAYOUT,
+        workers=flags.workers or listen.workers,
+        metrics=metrics,
+        settle=listen.settle,
+        hooks=config.hooks,
+    )
+
+
+def changed(old: Terms, new: Terms) -> list[str]:
+    """Name what differs and cannot change while the listener runs."""
+    names = [name for name in fields(Terms) if name not in _MAY_CHANGE]
+    return [name for name in names if getattr(old, name) != getattr(new, name)]

@@ -1,0 +1,187 @@
+"""What the processes of one listener tell each other.
+
+In: events, notes and log records of a worker; what the supervisor asks of it. Out: messages over
+a pipe between the two. Who starts and stops whom is in ``workers.py``, what a worker does in
+``worker.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import pickle
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple
+
+from pypx.errors import PypxError
+from pypx.net.server import Seats
+from pypx.receiver.allow import AllowRule
+from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
+from pypx.values import frozen
+
+__all__ = [
+    "Configure",
+    "Failed",
+    "Logged",
+    "Noted",
+    "Ready",
+    "Relay",
+    "SharedSeats",
+    "Stop",
+    "Task",
+    "Waiting",
+    "receive",
+    "send",
+]
+
+
+@frozen
+class Task:
+    """What a worker is to do; all that it knows.
+
+    Attributes:
+        root: The folder of the archive, absolute.
+        layout: Of its tree.
+        durability: As for :class:`pypx.Archive`.
+        host: The address to bind.
+        port: The port that the supervisor has reserved.
+        ae_title: What we are called.
+        allow: Who may associate.
+        allow_any: Whether rules are not needed.
+        idle_timeout: Seconds of silence that end an association.
+        min_free: Bytes that the disk must have left.
+        grace: Seconds that associations have to end when the supervisor has died.
+        log_level: What is logged below it is not told.
+    """
+
+    root: str
+    layout: str
+    durability: Literal["full", "none"] = "full"
+    host: str = "127.0.0.1"
+    port: int = 0
+    ae_title: str = "PYPX"
+    allow: tuple[AllowRule, ...] = ()
+    allow_any: bool = False
+    idle_timeout: float = 300.0
+    min_free: int = 0
+    grace: float = 10.0
+    log_level: int = logging.WARNING
+
+
+class Configure(NamedTuple):
+    """To a worker: from now on these rules hold."""
+
+    allow: tuple[AllowRule, ...]
+    min_free: int
+
+
+class Stop(NamedTuple):
+    """To a worker: accept no more, and end within so many seconds."""
+
+    grace: float
+
+
+class Ready(NamedTuple):
+    """Of a worker: it accepts associations."""
+
+
+class Failed(NamedTuple):
+    """Of a worker: it ends, since it cannot receive."""
+
+    error: PypxError
+
+
+class Noted(NamedTuple):
+    """Of a worker: what its archive says to the user."""
+
+    text: str
+
+
+class Logged(NamedTuple):
+    """Of a worker: what was logged there."""
+
+    name: str
+    level: int
+    text: str
+
+
+class Waiting(NamedTuple):
+    """Of a worker: how many of its stored instances wait for the index."""
+
+    rows: int
+
+
+def send(connection: Connection, message: object) -> None:
+    """Send a message; an end of the other side is for the next :func:`receive` to notice."""
+    with suppress(OSError):
+        connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def receive(connection: Connection) -> Any:
+    """Wait for the next message; it comes from a process of our own.
+
+    Raises:
+        EOFError, OSError: The other side has ended.
+    """
+    return pickle.loads(connection.recv_bytes())
+
+
+class Relay(logging.Handler):
+    """Send to the supervisor what a worker hears: an observer, and a handler of log records."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._turn = threading.Lock()
+
+    def tell(self, message: object) -> None:
+        """Send a message; any thread may."""
+        with self._turn:
+            send(self._connection, message)
+
+    def association_began(self, event: AssociationBegan) -> None:
+        """Send that an association was accepted."""
+        self.tell(event)
+
+    def instance_received(self, event: InstanceReceived) -> None:
+        """Send one C-STORE."""
+        self.tell(event)
+
+    def association_ended(self, event: AssociationSummary) -> None:
+        """Send that an association is over."""
+        self.tell(event)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a log record as the text that it makes, with its cause."""
+        text = record.getMessage()
+        cause = record.exc_info[1] if record.exc_info else None
+        if cause is not None:
+            text = f"{text.rstrip('.')}: {type(cause).__name__}: {cause}"
+        self.tell(Logged(record.name, record.levelno, text))
+
+
+class SharedSeats(Seats):
+    """Seats of all workers together: each writes down its own number, and adds up all.
+
+    Two that take the last seat at the same moment may both be told that none is free; never are
+    there more than the limit.
+
+    Args:
+        limit: More are rejected.
+        fd: A file of 4 bytes for each worker, which all have open.
+        place: Which of them is ours.
+    """
+
+    def __init__(self, limit: int, fd: int, place: int) -> None:
+        self._table = memoryview(mmap.mmap(fd, 0)).cast("I")
+        self._place = place
+        super().__init__(limit)
+
+    def _note(self, taken: int) -> None:
+        super()._note(taken)
+        self._table[self._place] = taken
+
+    def _all_taken(self) -> int:
+        return sum(self._table)
