@@ -256,7 +256,8 @@ def check(
     eventually(lambda: compared(root).ok)
     assert list(listener.home.iterdir()) == []
     if before is not None:
-        eventually(lambda: listener.footprint().is_back_to(before))
+        # An association that never asks for anything is ended after 30 s.
+        eventually(lambda: listener.footprint().is_back_to(before), timeout=45)
     for planted in PLANTED.values():
         assert planted not in listener.log
     assert "Traceback" not in listener.log

@@ -19,10 +19,19 @@ import pytest
 from pypx.archive import Archive, Report, Swept
 from pypx.archive.files import probe
 from pypx.archive.index_sqlite import SqliteIndex
+from pypx.archive.tree import Tree
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pypx.errors import ArchiveError, DataSetError, IndexUnavailableError
-from tests.archive.helpers import content, files_of, names, other_way, rows_of, store
+from tests.archive.helpers import (
+    content,
+    files_of,
+    names,
+    other_way,
+    rows_of,
+    store,
+    superseded,
+)
 from tests.corpus import Corpus
 from tests.objects import CT_IMAGE, data_set, write_file
 
@@ -567,6 +576,26 @@ class TestReconcile:
         self.leave_a_mark(filled, 0)
         with Archive(filled) as archive:
             assert archive.check().ok and len(rows_of(archive)) == 6
+
+    def test_superseding_that_broke_off_and_took_the_index_along(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The new file has its name, the old one has not lost its own, and there are no rows."""
+        with Archive(root) as archive:
+            old = store(archive, 1)
+            monkeypatch.setattr(Tree, "drop_retired", lambda *_: None)
+            new = store(archive, 1, PatientID="0815")
+            assert old.path.is_file() and new.path.is_file()
+        monkeypatch.undo()
+        for path in (root / ".pypx").glob("index.sqlite*"):
+            path.unlink()
+        self.leave_a_mark(root, 0)
+        with Archive(root) as archive:
+            report = archive.check()
+            assert report.ok and not report.copies
+            assert [row["PatientID"] for row in rows_of(archive)] == ["0815"]
+        assert not old.path.exists() and new.path.is_file()
+        assert data_set(1) in [content(path) for path in superseded(root)]
 
     def test_another_writer_is_alive(self, filled: Path) -> None:
         with Archive(filled) as archive:

@@ -12,6 +12,7 @@ from pypx.archive import Archive, keeper
 from pypx.archive.keeper import Keeper, StoppedError
 from pypx.errors import ArchiveError
 from tests.archive.helpers import names, rows_of, store
+from tests.listening import eventually
 
 
 class Index:
@@ -92,6 +93,22 @@ def test_it_syncs_now_and_then(monkeypatch: pytest.MonkeyPatch, quick: None) -> 
     one.stop()
 
 
+def test_where_no_thread_can_be_had_the_next_call_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    index = Index()
+    one = index.keeper()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        one.start()
+    one.wake()
+    assert index.looked.acquire(timeout=10)
+    one.stop()
+
+
 def test_who_is_stopped_does_not_go_on() -> None:
     one = Index().keeper()
     one.check()
@@ -106,12 +123,11 @@ def test_an_archive_that_is_closed_while_it_mends_is_mended_by_the_next_start(
 ) -> None:
     monkeypatch.setattr(keeper, "_LOOK_EVERY", 1000.0)
     root = tmp_path / "archive"
-    told: list[str] = []
-    archive = Archive(root, on_note=told.append)
+    archive = Archive(root)
     for number in range(3):
         store(archive, number)
     assert archive._keeper is not None
-    archive._keeper._stopped = True  # as close() does while the thread is at it
+    archive._keeper.stop()  # as close() does while the thread is at it
     (root / ".pypx/index.sqlite").unlink()
     with pytest.raises(StoppedError):
         archive._mend("it was removed")
@@ -119,29 +135,23 @@ def test_an_archive_that_is_closed_while_it_mends_is_mended_by_the_next_start(
     assert len(names(root / ".pypx/running")) == 1, "the next start has to look everywhere"
     with Archive(root) as again:
         assert again.check().ok and len(rows_of(again)) == 3
-    assert told == archive.notes and "receiving goes on" in told[0]
+    assert "receiving goes on" in archive.notes[0]
 
 
 def test_an_index_that_is_overwritten_is_made_again_while_objects_are_stored(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "archive"
-    mended = threading.Event()
-
-    def hear(sentence: str) -> None:
-        if "made again from" in sentence:
-            mended.set()
-
-    with Archive(root, on_note=hear) as archive:
+    with Archive(root) as archive:
         for number in range(20):
             store(archive, number)
-    with Archive(root, on_note=hear) as archive:
+    with Archive(root) as archive:
         store(archive, 20)
         with (root / ".pypx/index.sqlite").open("r+b") as file:
             file.write(os.urandom(200_000))
         assert archive._keeper is not None
         archive._keeper.wake()
         store(archive, 21)
-        assert mended.wait(30)
+        eventually(lambda: any("made again from" in note for note in archive.notes))
         store(archive, 22)
         assert archive.check().ok and len(rows_of(archive)) == 23

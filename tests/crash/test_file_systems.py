@@ -155,14 +155,18 @@ def test_d9_killed_at_random_moments(root: Path, name: str, child: Child) -> Non
 
 
 def test_d11_power_cuts_on_xfs(tmp_path: Path, child: Child) -> None:
-    """Its ioctl has the number of ext4's (XFS_IOC_GOINGDOWN), and the flag the same meaning."""
+    """Its ioctl has the number of ext4's (XFS_IOC_GOINGDOWN), and the flag the same meaning.
+
+    But a folder's fsync that comes during or after it returns success (xfs_dir_fsync does not look
+    whether the file system is shut down), which no real cut does.
+    """
     image = image_of("xfs", tmp_path)
     with disk("xfs", image):
         pass  # or skipped
     chance = random.Random(11)
     before: list[Sender] = []
     for _ in range(8):
-        assert round_of(child, image, before, "full", chance.randint(1, 10)) == []
+        assert round_of(child, image, before, "full", chance.randint(1, 10), honest=False) == []
 
 
 @pytest.mark.parametrize("name", ["btrfs", "exfat"])

@@ -114,10 +114,11 @@ def test_f3_3000_associations_one_after_the_other(tmp_path: Path) -> None:
     ledger = Ledger()
     footprints: list[Footprint] = []
     with Listener(tmp_path / "archive", tmp_path, "--durability", "none") as listener:
+        idle = listener.status("Threads")
         for number in range(3001):
             kinds[number % 4](listener, ledger, number)
             if number in (1500, 3000):
-                eventually(lambda: listener.status("Threads") <= 2)
+                eventually(lambda: listener.status("Threads") <= idle)
                 footprints.append(listener.footprint())
         warm, last = footprints
         assert last.resident - warm.resident < 1500 << 10
@@ -193,14 +194,14 @@ def test_f6_64_descriptors(tmp_path: Path) -> None:
 def test_f7_no_more_threads(tmp_path: Path) -> None:
     ledger = Ledger()
     with (
-        limited("pids", "pids.max", 8) as prefix,
+        limited("pids", "pids.max", 10) as prefix,
         Listener(tmp_path / "archive", tmp_path, prefix=prefix) as listener,
     ):
         before = listener.footprint()
         with ExitStack() as served:
             connections = []
             with pytest.raises(PypxError):
-                for number in range(10):
+                for number in range(12):
                     one = associated(listener, f"A{number}", timeouts=IMPATIENT)
                     connections.append(served.enter_context(one))
             assert len(connections) >= 4

@@ -75,7 +75,6 @@ class Archive:
         durability: Literal["full", "none"] = "full",
         create: bool = True,
         read_only: bool = False,
-        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Open an archive.
 
@@ -90,7 +89,6 @@ class Archive:
                 survives the end of the process only.
             create: Make the archive if it is missing.
             read_only: Change nothing, for users without the right to.
-            on_note: Called with each of ``notes`` as it is made; later ones come from any thread.
 
         Raises:
             ConfigError: The layout or the durability is none.
@@ -102,7 +100,6 @@ class Archive:
         self.root = Path(root).absolute()
         self.layout = Layout.parse(layout)
         self.notes: list[str] = []
-        self._on_note = on_note
         self._keeper: Keeper | None = None
         self._durable = durability == "full"
         self._read_only = read_only
@@ -116,13 +113,14 @@ class Archive:
         self.header_tags = self._storage.header_tags
         if not read_only:
             self._keeper = self._make_keeper()
+            self._keeper.start()
 
     def _make_keeper(self) -> Keeper:
         return Keeper(
             defect=self._index.defect,
             mend=self._mend,
             sync=self._storage.sync_index,
-            tell=self._note,
+            tell=self.notes.append,
         )
 
     def _wake_keeper(self) -> None:
@@ -181,7 +179,7 @@ class Archive:
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
         if reason:
-            self._note(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
+            self.notes.append(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
 
     def _open_index(self) -> SqliteIndex:
         if self._read_only and not self._index_path().is_file():
@@ -194,7 +192,7 @@ class Archive:
                 self._index_path(),
                 durable=self._durable,
                 read_only=self._read_only,
-                on_trouble=self._note,
+                on_trouble=self.notes.append,
                 on_defect=self._wake_keeper,
             )
         except sqlite3.DatabaseError as error:
@@ -210,11 +208,13 @@ class Archive:
         if lost:
             report = ingest.rebuild(storage)
             if report.files:
-                self._note(f"The index was made again from {report.files} files.")
+                self.notes.append(f"The index was made again from {report.files} files.")
         try:
-            if marks and not lost:
+            if marks:
+                # Also after a rebuild, which leaves it open which of two files with one UID is
+                # the superseded one.
                 count = ingest.reconcile(storage, min(marks.values()))
-                self._note(
+                self.notes.append(
                     "A process ended before it could finish; "
                     f"{count} objects were indexed after it."
                 )
@@ -224,7 +224,7 @@ class Archive:
         except (OSError, ArchiveError) as error:
             # A disk that is full still can be read, and a later start has another chance.
             storage.untidy = True
-            self._note(f"What a process left behind could not be put in order: {error}")
+            self.notes.append(f"What a process left behind could not be put in order: {error}")
 
     # Storing
 
@@ -241,8 +241,6 @@ class Archive:
             DataSetError: There is no SOP Instance UID.
         """
         self._check_writable()
-        if self._keeper is not None:
-            self._keeper.start()
         return Incoming(self._storage, meta)
 
     def add_file(self, path: Path | str, source: Source = NOBODY) -> Stored:
@@ -385,7 +383,7 @@ class Archive:
             StoppedError: The archive is being closed; the next start goes on.
             PypxError, OSError: It was not possible now.
         """
-        self._note(f"The index is damaged ({reason}) and is made again; receiving goes on.")
+        self.notes.append(f"The index is damaged ({reason}) and is made again; receiving goes on.")
         storage, keeper = self._storage, self._keeper
         assert keeper is not None  # it is the one that calls
         untidy, storage.untidy = storage.untidy, True
@@ -393,11 +391,7 @@ class Archive:
             self._replace_damaged_index(deep=False)
             report = ingest.rebuild(storage, keeper.check)
         storage.untidy = untidy
-        self._note(f"The index was made again from {report.files} files.")
-
-    def _note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-        self._on_note(sentence)
+        self.notes.append(f"The index was made again from {report.files} files.")
 
     def sweep(self) -> ingest.Swept:
         """Take in whole ``.part`` files that dead processes left, and quarantine torn ones.
@@ -411,7 +405,7 @@ class Archive:
         with _translated("clear what was left over"):
             swept = ingest.sweep(self._storage, _STARTED_NS)
         if swept.taken_in or swept.quarantined:
-            self._note(
+            self.notes.append(
                 f"Of unfinished files, {swept.taken_in} were whole and are stored, "
                 f"{swept.quarantined} were torn and are in .pypx/quarantine."
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Lock, Thread
 
 from pypx.errors import PypxError
@@ -53,16 +54,17 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to look; more than once is fine."""
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None and not self._stopped:
-                    thread = Thread(target=self._run, name="px-index-keeper", daemon=True)
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                thread = Thread(target=self._run, name="px-index-keeper", daemon=True)
+                with suppress(RuntimeError):  # no thread can be had now: the next call tries again
                     thread.start()
                     self._thread = thread
 
     def wake(self) -> None:
         """Look now."""
         self._woken.set()
+        self.start()
 
     def check(self, _: object = None) -> None:
         """Go on, unless the archive is being closed.
