@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _NOT_DURABLE = "pypx --durability none"
+_WORKERS = "pypx --workers 2"
 _STORESCU_TIMEOUT = 600.0
 _WARM_UP = 10
 
@@ -227,6 +228,7 @@ def associations(settings: Settings) -> Iterator[Contest]:
         [
             Entrant(f"{OURS}, 8 at once", count, eight(OURS)),
             Entrant(f"{OURS}, one", count, one(OURS)),
+            Entrant(f"{_WORKERS}, 8 at once", count, eight(_WORKERS)),
             Entrant(f"{_NOT_DURABLE}, 8 at once", count, eight(_NOT_DURABLE)),
             Entrant(f"{_NOT_DURABLE}, one", count, one(_NOT_DURABLE)),
         ],

@@ -29,7 +29,7 @@ Make = Callable[[Path], Peer]
 class PxListen(Peer):
     """``px listen`` into a fresh archive."""
 
-    def __init__(self, folder: Path, *, durability: str = "full") -> None:
+    def __init__(self, folder: Path, *, durability: str = "full", workers: int = 1) -> None:
         port = free_port()
         self.archive = folder / "archive"
         config = folder / "config.toml"
@@ -38,6 +38,7 @@ class PxListen(Peer):
             sys.executable,
             *("-m", "pypx", "listen", "--config", config, "--archive", self.archive),
             *("--host", HOST, "--port", str(port), "--durability", durability),
+            *("--workers", str(workers)),
             ae_title="PYPX",
             port=port,
             log=folder / "px-listen.log",
@@ -100,6 +101,7 @@ RAW_COPY_SYNCED = "raw copy, synced"
 RECEIVERS: dict[str, Make] = {
     OURS: PxListen,
     "pypx --durability none": lambda folder: PxListen(folder, durability="none"),
+    "pypx --workers 2": lambda folder: PxListen(folder, workers=2),
     "storescp": PlainStoreScp,
     "storescp +B": lambda folder: PlainStoreScp(folder, "+B"),
     "pynetdicom": PynetdicomStoreScp,
