@@ -204,6 +204,21 @@ def test_what_is_no_use_is_exit_2(px: Px, arguments: list[str], said: str) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs threads with IDs")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("made", [False, True])
+def test_no_archive_is_made_on_the_disk_below(
+    px: Px, tmp_path: Path, made: bool, workers: int
+) -> None:
+    """D6: the folder that a disk is to be mounted on is missing, or empty."""
+    root = tmp_path / "mountpoint"
+    if made:
+        root.mkdir()
+    ran = px("listen", "--no-create", "--archive", root, "--port", 0, "--workers", workers)
+    assert ran.code == (5 if made else 2)
+    assert "There is no archive" in ran.err and str(root) in ran.err
+    assert root.exists() == made and not (made and list(root.iterdir()))
+
+
 def test_a_signal_that_another_thread_gets_stops_it_too(listen: Any) -> None:
     listener = listen()
     threads = sorted(

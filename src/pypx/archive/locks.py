@@ -182,6 +182,7 @@ class Running:
         new = name + _NEW
         fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE, dir_fd=self._folder)
         try:
+            os.fchmod(fd, FILE_MODE)  # open() subtracts the umask, and others look at its lock
             with suppress(OSError):  # no locks there: see dead()
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(new, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

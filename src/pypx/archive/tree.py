@@ -116,7 +116,9 @@ class Tree:
         for name in _FOLDERS:
             self._fds[name] = make_folder(meta, name)
         flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
-        self._fds["lock"] = os.open("lock", flags, FILE_MODE, dir_fd=meta)
+        self._fds["lock"] = lock = os.open("lock", flags, FILE_MODE, dir_fd=meta)
+        with suppress(OSError):  # it is another user's, who has set its mode
+            os.fchmod(lock, FILE_MODE)
         if self.durable:
             sync_folder(meta)
             sync_folder(root)

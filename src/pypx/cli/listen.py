@@ -69,6 +69,11 @@ def _read_with(parse: Any) -> Any:
     help="full: what was acknowledged survives a power cut. none: faster, and it may not.",
 )
 @click.option(
+    "--no-create",
+    is_flag=True,
+    help="Do not make an archive where there is none: its disk may not be mounted.",
+)
+@click.option(
     "--min-free",
     callback=_read_with(parse_size),
     metavar="SIZE",
@@ -98,6 +103,7 @@ def command(
     allow_any: bool,
     grace: float,
     durability: str,
+    no_create: bool,
     min_free: int | None,
     workers: int | None,
     metrics: tuple[str, int] | None,
@@ -128,6 +134,7 @@ def command(
         rules=rules,
         allow_any=allow_any,
         durability=durability,
+        create=not no_create,
         grace=grace,
         min_free=min_free,
         workers=workers,

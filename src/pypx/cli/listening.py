@@ -73,7 +73,7 @@ def _opened(invocation: Invocation, flags: Flags) -> Iterator[Archive]:
     slow.daemon = True
     slow.start()
     try:
-        archive = invocation.open_archive(create=True, durability=flags.durability)
+        archive = invocation.open_archive(create=flags.create, durability=flags.durability)
     finally:
         slow.cancel()
     with archive:

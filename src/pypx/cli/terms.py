@@ -27,6 +27,7 @@ class Flags:
     rules: tuple[str, ...]
     allow_any: bool
     durability: str
+    create: bool
     grace: float
     min_free: int | None
     workers: int | None

@@ -163,14 +163,16 @@ class Server:
             served.abort()
         finally:
             served.close()
-            with self._lock:
-                del self._associations[served]
-                if served.contexts:
-                    self._last_activity = max(self._last_activity, served.last_read)
             if seated:
                 self._seats.leave()
-            if served.request is not None:
-                self._provider.ended(served)
+            try:
+                if served.request is not None:
+                    self._provider.ended(served)
+            finally:  # only now: a stop waits for all that was told
+                with self._lock:
+                    del self._associations[served]
+                    if served.contexts:
+                        self._last_activity = max(self._last_activity, served.last_read)
 
     def last_activity(self) -> float:
         """Give the monotonic time at which bytes last came over an accepted association."""
