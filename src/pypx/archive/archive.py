@@ -175,10 +175,11 @@ class Archive:
         with the next one."""
         path = self._index_path()
         aside = f"{path.name}.damaged-{time_stamp(iso_time(time.time_ns()))}-{unique()}"
+        kept = path.exists()
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
-        if reason:
+        if reason and kept:
             self.notes.append(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
 
     def _open_index(self) -> SqliteIndex:
