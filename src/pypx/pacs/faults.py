@@ -497,6 +497,9 @@ FAULTS: tuple[FaultKind, ...] = (
 def misbehaving(faults: Iterable[str]) -> Behaviour:
     """Give the behaviour that has these faults; the honest one where there are none.
 
+    The order counts: ``send-twice`` and then ``drop-objects`` leaves out some and sends the
+    others twice, and the other way around every second sending may be what is left out.
+
     Args:
         faults: Each ``NAME`` or ``NAME=VALUE``.
 
