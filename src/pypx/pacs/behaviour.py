@@ -1,7 +1,7 @@
 """Where the embedded PACS lets itself be told to behave otherwise than it should.
 
 In: what the honest code is about to do. Out: what is done. Here all of it is honest;
-what misbehaves is in ``faults.py``, and nothing of a service is decided here.
+what is not is in ``misbehaviour.py``. Nothing of a service is decided here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pypx.errors import PypxError
 if TYPE_CHECKING:
     from pypx.client.store import Instance
     from pypx.dimse.messages import CRetrieveRSP
-    from pypx.net.served import ServedAssociation
     from pypx.pacs.retrieve import Request, Route
     from pypx.ul.pdu import AAssociateRJ, AAssociateRQ
 
@@ -72,9 +71,9 @@ class Behaviour:
         """Make the response identifier of a match from keywords and values."""
         return DataSet.from_keywords(found)
 
-    def cancelled(self, association: ServedAssociation, message_id: int) -> bool:
-        """Whether an operation is to end because of a C-CANCEL."""
-        return association.cancelled(message_id)
+    def cancelled(self, seen: bool) -> bool:
+        """Whether an operation is to end, where a C-CANCEL was ``seen`` or not."""
+        return seen
 
     def retrieve(
         self, request: Request, instances: list[Instance], honest: Callable[[], None]
@@ -92,6 +91,10 @@ class Behaviour:
 
     def sending(self, send: Send) -> Send:
         """Give what performs the sub-operations of one C-MOVE or C-GET."""
+        return send
+
+    def sending_back(self, request: Request, send: Send) -> Send:
+        """Give what performs the sub-operations of one C-GET on its own association."""
         return send
 
     def response(self, message: CRetrieveRSP) -> CRetrieveRSP:

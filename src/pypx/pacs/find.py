@@ -129,7 +129,7 @@ def serve_find(
         answers = _answers(archive, identifier, level, ae_title, behaviour)
         for count, match in enumerate(behaviour.matches(answers)):
             looks = count % _CANCEL_EVERY == 0
-            if looks and behaviour.cancelled(association, request.message_id):
+            if looks and behaviour.cancelled(association.cancelled(request.message_id)):
                 answer(CANCELLED)
                 return
             answer(PENDING, data_set=match.to_bytes(encoding))

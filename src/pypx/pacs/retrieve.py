@@ -7,9 +7,10 @@ after each, then the final one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from pypx.address import Address
 from pypx.archive import Archive
@@ -17,7 +18,7 @@ from pypx.client.client import Client
 from pypx.client.store import Instance, Originator, Store, send_instance
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
-from pypx.dimse.messages import CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRSP
+from pypx.dimse.messages import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRSP
 from pypx.dimse.status import CANCELLED, PENDING, SUCCESS, Category, category
 from pypx.errors import (
     AssociationError,
@@ -34,12 +35,21 @@ from pypx.pacs.find import UNIQUE_KEYS, level_of, matching_keys, read_identifier
 from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 from pypx.values import frozen
 
-__all__ = ["DESTINATION_UNKNOWN", "Count", "Request", "Route", "serve_get", "serve_move"]
+__all__ = [
+    "DESTINATION_UNKNOWN",
+    "Count",
+    "Request",
+    "Route",
+    "context_for",
+    "serve_get",
+    "serve_move",
+]
 
 DESTINATION_UNKNOWN = 0xA801
 _CANNOT_PERFORM = 0xA702
 _DOES_NOT_MATCH = 0xA900
 _SOME_FAILED = 0xB000
+_SOP_CLASS_NOT_SUPPORTED = 0x0122  # no context in which an instance could be sent
 
 
 @dataclass(slots=True)
@@ -87,7 +97,7 @@ def _wanted(archive: Archive, identifier: DataSet, level: str) -> list[Instance]
     ]
 
 
-@frozen
+@dataclass(slots=True)
 class Request:
     """What both services have in common: the request and how it is answered."""
 
@@ -95,6 +105,7 @@ class Request:
     context_id: int
     message: CMoveRQ | CGetRQ
     behaviour: Behaviour
+    cancel_seen: bool = False
 
     def read(self, archive: Archive) -> list[Instance] | None:
         """Give what the identifier names; None where it names nothing, and that is answered."""
@@ -112,7 +123,8 @@ class Request:
 
     def cancelled(self) -> bool:
         """Look whether the peer has asked for the end."""
-        return self.behaviour.cancelled(self.association, self.message.message_id)
+        self.cancel_seen |= self.association.cancelled(self.message.message_id)
+        return self.behaviour.cancelled(self.cancel_seen)
 
     def answer(self, status: int, count: Count | None = None, comment: str = "") -> None:
         """Send a response; a final one names the failed instances (0008,0058)."""
@@ -227,34 +239,40 @@ def _pair(instance: Instance) -> tuple[str, str]:
 
 def serve_get(request: Request, archive: Archive) -> None:
     """Answer one C-GET: the sub-operations come back over the same association."""
-    association, behaviour = request.association, request.behaviour
+    behaviour = request.behaviour
     instances = request.read(archive)
     if instances is None:
         return
-    message_ids = _message_ids()
+    message_ids = cycle(range(1, 0x10000))
 
     def send(instance: Instance) -> int:
-        for context in association.contexts.values():
-            accepted = (context.abstract_syntax, context.transfer_syntax)
-            if context.requestor_is_scp and accepted == _pair(instance):
-                return _send_back(association, context.context_id, next(message_ids), instance)
-        return 0x0122  # SOP class not supported: no context in which it could be sent
+        context_id = context_for(request.association, instance)
+        if context_id is None:
+            return _SOP_CLASS_NOT_SUPPORTED
+        return _send_back(request, context_id, next(message_ids), instance)
 
-    behaviour.retrieve(
-        request, instances, lambda: request.perform(instances, behaviour.sending(send))
-    )
+    def get() -> None:
+        request.perform(instances, behaviour.sending(behaviour.sending_back(request, send)))
 
-
-def _message_ids() -> Iterator[int]:
-    while True:
-        yield from range(1, 0x10000)
+    behaviour.retrieve(request, instances, get)
 
 
-def _send_back(
-    association: ServedAssociation, context_id: int, message_id: int, instance: Instance
-) -> int:
+def context_for(association: ServedAssociation, instance: Instance) -> int | None:
+    """Give the presentation context in which an instance can be sent back, if there is one."""
+    for context in association.contexts.values():
+        accepted = (context.abstract_syntax, context.transfer_syntax)
+        if context.requestor_is_scp and accepted == _pair(instance):
+            return context.context_id
+    return None
+
+
+def _send_back(request: Request, context_id: int, message_id: int, instance: Instance) -> int:
+    association = request.association
     send_instance(association, context_id, message_id, instance)
     response = association.next_message().message
+    while isinstance(response, CCancelRQ):  # it may be on its way when the C-STORE-RQ arrives
+        request.cancel_seen |= response.message_id_being_responded_to == request.message.message_id
+        response = association.next_message().message
     if not isinstance(response, CStoreRSP) or response.message_id_being_responded_to != message_id:
         raise RemoteProtocolError("The peer did not answer the C-STORE sub-operation.")
     return response.status
