@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
@@ -132,9 +133,19 @@ def test_a_stall_ends_with_the_timeout(moved: Moved) -> None:
     assert "silent for 0.5 s" in ran.json["error"]["message"]
 
 
-@pytest.mark.parametrize("faults", [("pending-for-ever",), ("pending-for-ever", "ignore-cancel")])
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (("pending-for-ever",), "the PACS had sent 0 instances, 12 remain"),
+        (("pending-for-ever", "ignore-cancel"), "did not heed the C-CANCEL"),
+    ],
+)
 def test_pending_for_ever_ends_with_ctrl_c(
-    serve: Serve, listener_port: int, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...]
+    serve: Serve,
+    listener_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: tuple[str, ...],
+    said: str,
 ) -> None:
     answered = threading.Event()
     answer = Request.answer
@@ -151,10 +162,11 @@ def test_pending_for_ever_ends_with_ctrl_c(
         try:
             assert answered.wait(20)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=20)
         finally:
             process.kill()
     assert process.returncode == 130
+    assert said in json.loads(out)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +226,19 @@ def test_a_key_that_is_ignored_is_told(px: Px, serve: Serve) -> None:
     ran = px("find", serve("ignore-modalities"), "-k", "ModalitiesInStudy=MR")
     assert ran.code == 0
     assert "2 of 3 matches have another ModalitiesInStudy: the PACS ignored that key." in ran.err
+
+
+def test_answers_that_come_twice_are_dropped(px: Px, serve: Serve) -> None:
+    ran = px("find", serve("answer-twice"), "--json", "-v")
+    assert ran.code == 0
+    assert len(ran.json) == 3
+    assert "3 answers had the unique key of another, and were dropped" in ran.err
+
+
+def test_what_is_found_twice_is_moved_once(moved: Moved) -> None:
+    ran = moved("answer-twice")
+    assert ran.code == 0
+    assert ran.json["completed"] == ran.json["received"] == CT_IMAGES
 
 
 def test_counts_that_are_left_out_are_unknown(px: Px, serve: Serve) -> None:

@@ -285,6 +285,13 @@ def test_as_many_as_the_cap_are_all(misbehave: Misbehave, name: str) -> None:
     assert len(misbehave(name).studies()) == 3
 
 
+def test_answer_twice(misbehave: Misbehave) -> None:
+    found = [one["StudyInstanceUID"] for one in misbehave("answer-twice").studies()]
+    assert len(found) == 6
+    assert found[::2] == found[1::2]
+    assert len(set(found)) == 3
+
+
 def test_ignore_modalities(misbehave: Misbehave) -> None:
     field = misbehave("ignore-modalities")
     found = field.studies(ModalitiesInStudy="MR")

@@ -13,6 +13,7 @@ from pypx.address import DEFAULT_AE_TITLE, check_ae_title
 from pypx.errors import ConfigError
 from pypx.pacs.behaviour import Behaviour
 from pypx.pacs.misbehaviour import (
+    AnswerTwice,
     AssociationPerObject,
     CapSilently,
     CapWithStatus,
@@ -149,6 +150,7 @@ FAULTS: tuple[FaultKind, ...] = (
         "10",
         _at_least(1),
     ),
+    FaultKind("answer-twice", "Gives each match of a query twice.", AnswerTwice),
     FaultKind(
         "ignore-modalities",
         "Ignores the key ModalitiesInStudy, so that all studies match.",

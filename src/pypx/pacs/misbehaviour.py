@@ -27,6 +27,7 @@ from pypx.ul.pdu import AAssociateRJ, AAssociateRQ
 from pypx.values import replace
 
 __all__ = [
+    "AnswerTwice",
     "AssociationPerObject",
     "CapSilently",
     "CapWithStatus",
@@ -138,6 +139,12 @@ class CapWithStatus(Fault):
         yield from islice(found, self.value)
         if next(found, None) is not None:
             raise Refusal("Too many matches.", status=_OUT_OF_RESOURCES)
+
+
+class AnswerTwice(Fault):
+    def matches(self, matches: Iterator[DataSet]) -> Iterator[DataSet]:
+        for match in self.inner.matches(matches):
+            yield from (match, match)
 
 
 class IgnoreModalities(Fault):
