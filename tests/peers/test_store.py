@@ -32,6 +32,9 @@ def unique(files):
     return list({file.sop_instance_uid: file for file in files}.values())
 
 
+DEFLATED = "1.2.840.10008.1.2.1.99"  # Orthanc 1.10.1 waits for more than there is, and aborts
+
+
 def data_set(path):
     data = path.read_bytes()
     return data[decode_preamble_and_meta(data)[1] :]
@@ -64,7 +67,7 @@ def test_orthanc_holds_what_was_sent(orthanc, corpus, tmp_path):
     peer = orthanc()
     folder = tmp_path / "files" / "deep" / "er"
     folder.mkdir(parents=True)
-    files = unique(corpus.good)
+    files = [one for one in unique(corpus.good) if one.transfer_syntax_uid != DEFLATED]
     for number, file in enumerate(files):
         shutil.copyfile(file, folder / f"{number}")
     (folder / "DICOMDIR").write_bytes(b"")
