@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pypx.client.sources import Unsendable, in_files, walk
 from pypx.client.store import Instance
+from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 from pypx.errors import ArchiveError, DataSetError, NotDicomError
 from tests.objects import write_file
 
@@ -86,6 +87,15 @@ def test_torn_files_are_failures_and_others_none_of_ours(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(content)
     errors = [type(one.error) for one in in_files([str(tmp_path)]) if isinstance(one, Unsendable)]
     assert errors == [DataSetError] * 2 + [NotDicomError] * 3
+
+
+def test_a_deflated_stream_is_made_even_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "odd"
+    for syntax, added in (("1.2.840.10008.1.2.1.99", b"\0"), ("1.2.840.10008.1.2.1", b"")):
+        meta = FileMeta("1.2", "1.3", syntax)
+        path.write_bytes(encode_preamble_and_meta(meta) + b"odd")
+        pieces = list(Instance.from_file(path).pieces())
+        assert pieces == [(b"odd" + added, True)]
 
 
 def test_a_dicomdir_under_another_name_is_passed_over(tmp_path: Path) -> None:

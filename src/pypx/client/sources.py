@@ -48,13 +48,29 @@ def in_files(paths: Iterable[str]) -> Iterator[Instance | Unsendable]:
             continue
         path = Path(found)
         try:
-            instance = Instance.from_file(path)
-            if instance.sop_class_uid == _MEDIA_DIRECTORY:
-                raise NotDicomError(f"{path} is a DICOMDIR, which is not sent.")
+            yield _instance(path)
         except (ArchiveError, DataSetError) as error:
             yield Unsendable(path, error)
-        else:
-            yield instance
+
+
+def _instance(path: Path) -> Instance:
+    """Read the head of a file.
+
+    Raises:
+        NotDicomError: It is none, or a directory of others.
+        DataSetError: It is torn.
+        ArchiveError: It cannot be read.
+    """
+    instance = Instance.from_file(path)
+    if instance.sop_class_uid == _MEDIA_DIRECTORY:
+        raise NotDicomError(f"{path} is a DICOMDIR, which is not sent.")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if size <= instance.data_set_offset:
+        raise DataSetError(f"{path} is torn: nothing follows the file meta information.")
+    return instance
 
 
 def walk(

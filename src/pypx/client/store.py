@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pypx.dicom.elements import decode_elements, encoding_of
 from pypx.dicom.part10 import FileMeta, decode_preamble_and_meta
-from pypx.dicom.uids import uid_name
+from pypx.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, uid_name
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
 from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError, NotDicomError
 from pypx.net.connection import Connection
@@ -69,8 +69,6 @@ class Instance:
             raise NotDicomError(f"{path} is no DICOM file.") from None
         except DataSetError as error:
             raise DataSetError(f"{path} is torn: {error.message}") from None
-        if len(head) <= offset:
-            raise DataSetError(f"{path} is torn: nothing follows the file meta information.")
         own = _identity(head[offset:], meta.transfer_syntax_uid)
         instance = cls(
             path,
@@ -101,6 +99,9 @@ class Instance:
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
         """Give the data set piece by piece, each with whether it is the last.
 
+        The zero byte that makes a deflated stream even (PS3.5 §A.5) is added where the file
+        lacks it: Orthanc 1.10.1 would wait for it, and abort.
+
         Raises:
             ArchiveError: The file cannot be read.
         """
@@ -111,7 +112,8 @@ class Instance:
                 while following := file.read(_PIECE):
                     yield piece, False
                     piece = following
-                yield piece, True
+                deflated = self.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+                yield piece + b"\0" if deflated and len(piece) % 2 else piece, True
         except OSError as error:
             raise ArchiveError(f"{self.path} cannot be read: {error.strerror or error}.") from None
 
