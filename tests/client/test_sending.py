@@ -89,11 +89,16 @@ def write(folder: Path, count: int, **changes: str) -> Path:
     return folder
 
 
+def ended() -> bool:
+    """Say whether no thread sends any more."""
+    return all(one.name != "px store" for one in threading.enumerate())
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     """Wait for the threads that send."""
     yield
-    eventually(lambda: not [one for one in threading.enumerate() if one.name == "px store"])
+    eventually(ended)
 
 
 @pytest.mark.parametrize("associations", [1, 3])
@@ -303,12 +308,13 @@ def test_stop_ends_after_what_is_under_way(tmp_path: Path) -> None:
     assert set(scp.failures) == {None}  # released
 
 
-@pytest.mark.usefixtures("threads")
 def test_who_asks_for_no_more_results_ends_it(tmp_path: Path) -> None:
     with StoreScp() as scp, Client(scp.address, timeouts=TIMEOUTS) as client:
-        results = iter(client.store_files([write(tmp_path, 50)], associations=2))
+        results = iter(client.store_files([write(tmp_path, 3000)], associations=2))
         next(results)
         results.close()  # type: ignore[attr-defined]
+        eventually(ended)
+    assert len(scp.seen) < 3000
 
 
 def test_an_error_of_the_source_is_raised(tmp_path: Path) -> None:
