@@ -125,6 +125,12 @@ class CorpusFile:
         """Return the encoded data set, without preamble and file meta information."""
         return self.path.read_bytes()[self.data_set_offset :]
 
+    def sent_bytes(self) -> bytes:
+        """Return the data set as it is to be sent: a deflated stream is even (PS3.5 §A.5)."""
+        data = self.data_set_bytes()
+        odd = self.transfer_syntax_uid == "1.2.840.10008.1.2.1.99" and len(data) % 2
+        return data + b"\0" if odd else data
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:

@@ -27,6 +27,7 @@ needs to answer it, so that no edge has a chain of conditions:
     │   └── LocalProtocolError          we were about to: a mistake of the caller
     ├── StatusError                  4  the PACS answered with a failure status
     ├── DataSetError                 1  bytes that are no data set, or lack a needed element
+    │   └── NotDicomError               a file that is none of DICOM
     ├── ArchiveError                 5
     │   ├── ArchiveFullError            no space, no inode, quota
     │   └── IndexUnavailableError       the index is locked, missing or corrupt
@@ -51,6 +52,7 @@ __all__ = [
     "NameLookupError",
     "NetworkError",
     "NoPresentationContextError",
+    "NotDicomError",
     "PeerTimeoutError",
     "ProtocolError",
     "PypxError",
@@ -236,6 +238,12 @@ class DataSetError(PypxError):
 
     kind = "data-set"
     dimse_status = 0xC000
+
+
+class NotDicomError(DataSetError):
+    """A file that is no DICOM file: it has no preamble."""
+
+    kind = "not-dicom"
 
 
 class ArchiveError(PypxError):

@@ -24,7 +24,19 @@ def test_help_lists_the_commands(px: Px) -> None:
         assert f"  {name}" in ran.out
         assert what in ran.out
     assert list(COMMANDS) == [
-        *("echo", "find", "move", "listen", "ls", "status", "verify", "index", "nodes", "demo")
+        *(
+            "echo",
+            "find",
+            "move",
+            "store",
+            "listen",
+            "ls",
+            "status",
+            "verify",
+            "index",
+            "nodes",
+            "demo",
+        )
     ]
 
 

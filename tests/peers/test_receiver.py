@@ -102,7 +102,7 @@ def test_every_good_file_is_stored_bit_for_bit(corpus, archive, receiver):
     kept = stored(archive)
     assert len(kept) == len(corpus.good)
     for file in corpus.good:
-        assert kept[file.sop_instance_uid.strip()] == file.data_set_bytes(), file.source
+        assert kept[file.sop_instance_uid.strip()] == file.sent_bytes(), file.source
 
 
 def test_names_of_all_character_sets_are_indexed(corpus, archive, receiver):
@@ -119,7 +119,7 @@ def test_files_with_the_uid_of_another_are_both_kept(corpus, archive, receiver):
     answers = send_all(receiver, corpus.dup)
     assert set(answers.values()) == {0}
     everything = [data_set(path) for path in archive.root.rglob("*.dcm")]
-    wanted = {file.data_set_bytes() for file in (*corpus.good, *corpus.dup)}
+    wanted = {file.sent_bytes() for file in (*corpus.good, *corpus.dup)}
     assert wanted <= set(everything)
 
 
@@ -169,7 +169,7 @@ def test_every_nasty_file_is_stored_bit_for_bit_or_its_refusal_has_a_name(
     kept = {data_set(path) for path in archive.root.rglob("*.dcm")}
     for file in corpus.nasty:
         if answers[file.source.rpartition("/")[2]] != "cannot be sent":
-            assert file.data_set_bytes() in kept, file.source
+            assert file.sent_bytes() in kept, file.source
     with Client(address(receiver), timeouts=TIMEOUTS) as client:
         client.echo()
 

@@ -7,7 +7,7 @@ association is made when an operation needs one, and kept for the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
@@ -22,8 +22,12 @@ from pypx.ul.pdu import AAssociateRQ, UserInformation
 from pypx.values import frozen
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from pypx.archive import Archive
     from pypx.client.move import Move
     from pypx.client.query import Keys, Level, Matches, Model
+    from pypx.client.sending import Sending
     from pypx.client.store import Instance, Store
 
 __all__ = ["Client", "Echo", "Peer"]
@@ -293,6 +297,45 @@ class Client:
         connection = self.connect(Store.contexts(instances))
         self._connections.append(connection)
         return Store(connection)
+
+    def store_files(
+        self, paths: Iterable[str | PathLike[str]], *, associations: int = 1
+    ) -> Sending:
+        """Send files and folders with all below them (C-STORE), as they are.
+
+        They are read while the sending goes on, so there may be any number of them. What the
+        peer refuses is among the results; the rest goes on.
+
+        Args:
+            paths: Files and folders.
+            associations: At most so many at once, of their own.
+
+        Returns:
+            An iterator of :class:`~pypx.client.sending.Sent`, one for each file. It raises
+            NetworkError, AssociationError or ProtocolError where the peer cannot be had.
+        """
+        from os import fspath
+
+        from pypx.client.sending import Sending
+        from pypx.client.sources import in_files
+
+        source = in_files(fspath(path) for path in paths)
+        return Sending(self.connect, source, associations=associations)
+
+    def store_archived(
+        self, archive: Archive, keys: Mapping[str, str], *, associations: int = 1
+    ) -> Sending:
+        """Send what an archive has (C-STORE); as :meth:`store_files`.
+
+        Args:
+            archive: Where the instances are.
+            keys: What is sent, as for :meth:`pypx.Archive.instances`.
+            associations: At most so many at once, of their own.
+        """
+        from pypx.client.sending import Sending
+        from pypx.client.sources import in_archive
+
+        return Sending(self.connect, in_archive(archive, keys), associations=associations)
 
 
 def _peer(connection: Connection) -> Peer:

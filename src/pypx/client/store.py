@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pypx.dicom.elements import decode_elements, encoding_of
-from pypx.dicom.part10 import decode_preamble_and_meta
+from pypx.dicom.part10 import FileMeta, decode_preamble_and_meta
+from pypx.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, uid_name
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
-from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError
+from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError, NotDicomError
 from pypx.net.connection import Connection
 from pypx.values import frozen
 
@@ -53,7 +54,8 @@ class Instance:
         command; the file meta information of some files names others.
 
         Raises:
-            DataSetError: It is no Part 10 file, or has no SOP class, instance or syntax.
+            NotDicomError: It is no DICOM file.
+            DataSetError: It is torn, or has no SOP class, instance or transfer syntax.
             ArchiveError: It cannot be read.
         """
         try:
@@ -63,8 +65,10 @@ class Instance:
             raise ArchiveError(f"{path} cannot be read: {error.strerror or error}.") from None
         try:
             meta, offset = decode_preamble_and_meta(head)
+        except NotDicomError:
+            raise NotDicomError(f"{path} is no DICOM file.") from None
         except DataSetError as error:
-            raise DataSetError(f"{path} is no DICOM file: {error.message}") from None
+            raise DataSetError(f"{path} is torn: {error.message}") from None
         own = _identity(head[offset:], meta.transfer_syntax_uid)
         instance = cls(
             path,
@@ -81,8 +85,22 @@ class Instance:
             )
         return instance
 
+    @classmethod
+    def stored(cls, path: Path, meta: FileMeta, data_set_offset: int) -> Instance:
+        """Give what an archive has, without a look into the file."""
+        return cls(
+            path,
+            meta.sop_class_uid,
+            meta.sop_instance_uid,
+            meta.transfer_syntax_uid,
+            data_set_offset,
+        )
+
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
         """Give the data set piece by piece, each with whether it is the last.
+
+        The zero byte that makes a deflated stream even (PS3.5 §A.5) is added where the file
+        lacks it: Orthanc 1.10.1 would wait for it, and abort.
 
         Raises:
             ArchiveError: The file cannot be read.
@@ -94,7 +112,8 @@ class Instance:
                 while following := file.read(_PIECE):
                     yield piece, False
                     piece = following
-                yield piece, True
+                deflated = self.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+                yield piece + b"\0" if deflated and len(piece) % 2 else piece, True
         except OSError as error:
             raise ArchiveError(f"{self.path} cannot be read: {error.strerror or error}.") from None
 
@@ -115,12 +134,18 @@ def _identity(data: bytes, transfer_syntax_uid: str) -> dict[int, str]:
 class StoreEndpoint(Protocol):
     """What sends: an association of either role, since C-GET sends back on its own."""
 
-    def send(self, context_id: int, message: Message) -> None:
-        """Send a message."""
+    def send(
+        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
+    ) -> None:
+        """Send a message, and its data set if it is at hand as a whole."""
         ...
 
     def send_data_set(self, context_id: int, data: bytes | memoryview, *, is_last: bool) -> None:
         """Send a piece of its data set."""
+        ...
+
+    def abort(self) -> None:
+        """Send A-ABORT and close."""
         ...
 
 
@@ -130,8 +155,16 @@ def send_instance(
     message_id: int,
     instance: Instance,
     originator: Originator | None = None,
-) -> None:
-    """Send one C-STORE-RQ with its data set; the response is the caller's to read."""
+) -> int:
+    """Send one C-STORE-RQ with its data set; the response is the caller's to read.
+
+    Returns:
+        The bytes of the data set.
+
+    Raises:
+        ArchiveError: The file cannot be read. Nothing was sent if that shows at its
+            beginning; else the association is aborted, since the message cannot be ended.
+    """
     request = CStoreRQ(
         message_id,
         instance.sop_class_uid,
@@ -139,9 +172,22 @@ def send_instance(
         move_originator_application_entity_title=originator.ae_title if originator else None,
         move_originator_message_id=originator.message_id if originator else None,
     )
+    pieces = instance.pieces()
+    piece, is_last = next(pieces)
+    size = len(piece)
+    if is_last:  # one write for all of a small object
+        endpoint.send(context_id, request, piece)
+        return size
     endpoint.send(context_id, request)
-    for piece, is_last in instance.pieces():
-        endpoint.send_data_set(context_id, piece, is_last=is_last)
+    endpoint.send_data_set(context_id, piece, is_last=False)
+    try:
+        for piece, is_last in pieces:
+            size += len(piece)
+            endpoint.send_data_set(context_id, piece, is_last=is_last)
+    except ArchiveError:
+        endpoint.abort()
+        raise
+    return size
 
 
 class Store:
@@ -149,11 +195,15 @@ class Store:
 
     Args:
         connection: Opened with contexts from :meth:`contexts`.
+
+    Attributes:
+        size: The bytes of the last data set that was sent.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._message_id = 0
+        self.size = 0
 
     @staticmethod
     def contexts(instances: Iterable[Instance]) -> list[tuple[str, tuple[str, ...]]]:
@@ -170,16 +220,19 @@ class Store:
 
         Raises:
             NoPresentationContextError: The peer did not accept its class and syntax.
+            ArchiveError: The file cannot be read.
             NetworkError, AssociationError, ProtocolError: The association ended; whether the
                 peer has stored the instance is then unknown.
         """
         context = self._connection.context_for(instance.sop_class_uid, instance.transfer_syntax_uid)
         if context is None:
             raise NoPresentationContextError(
-                f"{self._connection.address} does not accept SOP class {instance.sop_class_uid} "
-                f"in transfer syntax {instance.transfer_syntax_uid}."
+                f"{self._connection.address} does not accept {uid_name(instance.sop_class_uid)} "
+                f"in {uid_name(instance.transfer_syntax_uid)}."
             )
         self._message_id = self._message_id % 0xFFFF + 1
-        send_instance(self._connection, context.context_id, self._message_id, instance, originator)
+        self.size = send_instance(
+            self._connection, context.context_id, self._message_id, instance, originator
+        )
         received = self._connection.receive()
         return self._connection.response_to(self._message_id, CStoreRSP, received)

@@ -23,7 +23,7 @@ from pypx.dicom.uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from pypx.dicom.values import encode_value, text_of
-from pypx.errors import DataSetError
+from pypx.errors import DataSetError, NotDicomError
 from pypx.values import frozen
 
 __all__ = ["FileMeta", "decode_preamble_and_meta", "encode_preamble_and_meta"]
@@ -114,10 +114,11 @@ def decode_preamble_and_meta(data: bytes | memoryview) -> tuple[FileMeta, int]:
         leaves out is empty, but for the transfer syntax: the data set shows it.
 
     Raises:
-        DataSetError: The file has no preamble, or its meta information is truncated.
+        NotDicomError: The file has no preamble.
+        DataSetError: Its meta information is truncated.
     """
     if bytes(data[len(_PREAMBLE) : _START]) != _PREFIX:
-        raise DataSetError("This is no DICOM file: it has no DICM behind a preamble.")
+        raise NotDicomError("This is no DICOM file: it has no DICM behind a preamble.")
     found = dict.fromkeys(_ATTRIBUTES.values(), "")
     pos, end = _START, len(data)
     while _is_meta(data, pos):

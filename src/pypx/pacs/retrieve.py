@@ -86,13 +86,7 @@ def _wanted(archive: Archive, identifier: DataSet, level: str) -> list[Instance]
         )
     unique = {keyword: keys[keyword] for keyword in UNIQUE_KEYS.values() if keyword in keys}
     return [
-        Instance(
-            located.path,
-            located.meta.sop_class_uid,
-            located.meta.sop_instance_uid,
-            located.meta.transfer_syntax_uid,
-            located.data_set_offset,
-        )
+        Instance.stored(located.path, located.meta, located.data_set_offset)
         for located in archive.instances(unique)
     ]
 

@@ -1,0 +1,192 @@
+"""What became of what was sent: one verdict, as a sentence, JSON and an exit code.
+
+In: the result of each file, and what ended the sending before its end. Out: words and numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pypx.cli.output import Output, error_object, visible
+from pypx.cli.show import count, size
+from pypx.errors import (
+    CancelledError,
+    DataSetError,
+    NoPresentationContextError,
+    PypxError,
+    StatusError,
+)
+
+if TYPE_CHECKING:
+    from pypx.client.sending import Sent
+
+__all__ = ["Delivery"]
+
+_MOST_NAMED = 20  # failed files in the text; JSON has all
+
+
+class _PartialError(PypxError):
+    kind = "partial"
+
+
+class Delivery:
+    """The sum of the results.
+
+    Args:
+        node: Where the files go.
+        out: Where the words go.
+
+    Attributes:
+        expected: How many files there are in all, DICOM or not.
+        completed: How many instances were stored without a warning.
+        warning: How many were stored with one.
+        failed: How many were not stored, though they were tried, or cannot be sent.
+        skipped: How many files are no DICOM.
+        bytes: Of the data sets that were stored.
+        seconds: How long it took.
+        error: What ended it before its end.
+    """
+
+    def __init__(self, node: str, out: Output) -> None:
+        self.node = node
+        self.expected = self.completed = self.warning = self.failed = self.skipped = 0
+        self.bytes = 0
+        self.seconds = 0.0
+        self.error: PypxError | None = None
+        self._out = out
+        self._failures: list[Sent] = []
+
+    @property
+    def stored(self) -> int:
+        """How many instances the peer has now."""
+        return self.completed + self.warning
+
+    @property
+    def remaining(self) -> int:
+        """How many files were not tried."""
+        return max(0, self.expected - self.stored - self.failed - self.skipped)
+
+    def add(self, sent: Sent) -> None:
+        """Take one result."""
+        self.bytes += sent.bytes
+        match sent.outcome:
+            case "completed":
+                self.completed += 1
+            case "warning":
+                self.warning += 1
+                self._out.detail(f"{sent.path}: stored with warning {sent.status:04X}H")
+            case "skipped":
+                self.skipped += 1
+                self._out.detail(f"passed over: {_reason(sent)}")
+            case _:
+                self.failed += 1
+                self._failures.append(sent)
+
+    def tell(self) -> int:
+        """Write the result, and give the exit code."""
+        error = self._verdict()
+        out = self._out
+        if out.form == "json":
+            out.document(self._document(error))
+        elif self.stored or self.failed:
+            out.line(self._sentence())
+            self._name_failed()
+        out.flush()
+        if error is not None:
+            out.error(error)
+        return error.exit_code if error else 0
+
+    def _verdict(self) -> PypxError | None:
+        if isinstance(self.error, CancelledError):
+            rest = f", {self.remaining:,} remain" if self.remaining else ""
+            return CancelledError(f"Interrupted: {count(self.stored, 'image')} sent{rest}.")
+        if self.error is not None:
+            return self.error
+        if self.failed:
+            return self._failure()
+        if not self.stored:
+            return self._nothing()
+        return None
+
+    def _failure(self) -> PypxError:
+        """Say what all have in common, if nothing was stored; else that some were not."""
+        first = self._failures[0].error
+        for kind in (StatusError, NoPresentationContextError):
+            if not self.stored and all(isinstance(one.error, kind) for one in self._failures):
+                assert isinstance(first, kind)  # as all of them
+                return first
+        total = self.stored + self.failed
+        return _PartialError(
+            f"{self.failed:,} of {count(total, 'image')} were not stored.",
+            hint="They are named above, each with the reason.",
+        )
+
+    def _nothing(self) -> PypxError:
+        if self.skipped:
+            return DataSetError(
+                f"There is nothing to send: none of {count(self.skipped, 'file')} is DICOM."
+            )
+        return DataSetError("There is nothing to send.", hint="-v names what was passed over.")
+
+    def _document(self, error: PypxError | None) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "status": self._status(error),
+            "completed": self.completed,
+            "failed": self.failed,
+            "warning": self.warning,
+            "remaining": self.remaining,
+            "skipped": self.skipped,
+            "failed_sop_instance_uids": [
+                one.sop_instance_uid for one in self._failures if one.sop_instance_uid
+            ],
+            "failures": [_failure_object(one) for one in self._failures],
+            "seconds": round(self.seconds, 3),
+            "bytes": self.bytes,
+        }
+        return document | ({"error": error_object(error)} if error else {})
+
+    def _status(self, error: PypxError | None) -> str:
+        if isinstance(error, CancelledError):
+            return "cancelled"
+        if error is not None:
+            return "failure"
+        return "warning" if self.warning else "success"
+
+    def _sentence(self) -> str:
+        numbers = [f"{count(self.stored, 'image')} sent to {visible(self.node)}"]
+        for number, words in (
+            (self.failed, "failed"),
+            (self.warning, "with a warning"),
+            (self.skipped, "no DICOM"),
+            (self.remaining, "remain"),
+        ):
+            if number:
+                numbers.append(f"{number:,} {words}")
+        return f"{', '.join(numbers)}; {size(self.bytes)} in {self.seconds:.1f} s"
+
+    def _name_failed(self) -> None:
+        if not self._failures:
+            return
+        shown = self._failures[:_MOST_NAMED]
+        self._out.write("Not stored:\n")
+        self._out.write("".join(f"  {visible(_line(one))}\n" for one in shown))
+        if len(self._failures) > len(shown):
+            self._out.write(f"and {len(self._failures) - len(shown):,} more, which --json names\n")
+
+
+def _reason(sent: Sent) -> str:
+    return sent.error.message if sent.error else ""
+
+
+def _line(sent: Sent) -> str:
+    reason = _reason(sent)
+    return reason if reason.startswith(str(sent.path)) else f"{sent.path}: {reason}"
+
+
+def _failure_object(sent: Sent) -> dict[str, Any]:
+    error = error_object(sent.error) if sent.error else None
+    return {
+        "path": str(sent.path),
+        "sop_instance_uid": sent.sop_instance_uid or None,
+        "error": error,
+    }

@@ -1,0 +1,133 @@
+"""``px store``: send files to a PACS.
+
+In: a node, and paths or keys of the archive. Out: what the PACS took, and by name what it did not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from pypx.cli.keys import KeyCommand, key_option, parse_keys
+from pypx.cli.options import Invocation, common_options
+from pypx.cli.progress import TransferProgress
+from pypx.cli.sent import Delivery
+from pypx.errors import ConfigError, PypxError
+
+if TYPE_CHECKING:
+    from pypx.archive import Archive
+    from pypx.client.sending import Sending
+
+__all__ = ["command"]
+
+_MOST_ASSOCIATIONS = 64
+
+
+@click.command("store", cls=KeyCommand, short_help="Send images to a PACS.")
+@click.argument("node")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@key_option
+@click.option(
+    "--associations",
+    type=click.IntRange(1, _MOST_ASSOCIATIONS),
+    metavar="N",
+    help="At most so many at once.  [default: the node's, or 2]",
+)
+@click.option("--aet", metavar="AET", help="Our AE title.")
+@common_options()
+def command(
+    invocation: Invocation,
+    *,
+    node: str,
+    paths: tuple[str, ...],
+    keys: tuple[str, ...],
+    associations: int | None,
+) -> int:
+    """Send files, and folders with all below them, to NODE (C-STORE), exactly as they are.
+
+    Without a PATH, what the keys select is sent out of the archive.
+
+    \b
+    px store hospital scan.dcm
+    px store hospital ~/export --associations 4
+    px store hospital -k StudyInstanceUID=1.2.3
+
+    Files that are no DICOM, names that begin with a dot and DICOMDIR are passed over; -v names
+    them. What the PACS refuses is named, and the rest goes on. When an association breaks,
+    what was not answered is sent again over a new one.
+
+    The exit code is 1 if not all was stored.
+    """
+    wanted = parse_keys(keys)
+    _check(paths, wanted)
+    chosen = invocation.config.node(node)
+    number = associations or chosen.associations
+    delivery = Delivery(chosen.name, invocation.out)
+    with ExitStack() as stack:
+        client = stack.enter_context(invocation.client(chosen))
+        if paths:
+            delivery.expected = _count(invocation, paths)
+            sending = client.store_files(paths, associations=number)
+        else:
+            archive = stack.enter_context(_archive(invocation))
+            delivery.expected = sum(1 for _ in archive.instances(wanted))
+            sending = client.store_archived(archive, wanted, associations=number)
+        _send(invocation, sending, delivery)
+    return delivery.tell()
+
+
+def _check(paths: tuple[str, ...], wanted: dict[str, str]) -> None:
+    """Refuse what cannot be meant, before anything is sent."""
+    if paths and wanted:
+        raise ConfigError(
+            "Keys select from the archive, and cannot be used together with a PATH.",
+            hint="Give either files and folders, or -k KEY=VALUE.",
+        )
+    if not paths and not any(wanted.values()):
+        raise ConfigError(
+            "It is not said what is to be sent.",
+            hint="Give files or folders, or -k KEY=VALUE for what is in the archive.",
+        )
+    for path in paths:
+        if not os.path.lexists(path):
+            keyword = path.partition("=")[0]
+            hint = f"Is it a key? Write -k {path}." if "=" in path and keyword.isalnum() else ""
+            raise ConfigError(f"There is no file or folder {path}.", hint=hint)
+
+
+def _count(invocation: Invocation, paths: tuple[str, ...]) -> int:
+    """Count the files by their names, so that the progress has an end."""
+    from pypx.client.sources import walk
+
+    out = invocation.out
+    return sum(1 for _ in walk(paths, lambda path: out.detail(f"passed over {path}")))
+
+
+def _archive(invocation: Invocation) -> Archive:
+    """Open the archive for reading; what may not be written can be sent as well."""
+    writable = os.access(invocation.config.archive, os.W_OK)
+    archive = invocation.open_archive(create=False, read_only=not writable)
+    for note in archive.notes:
+        invocation.out.say(note)
+    return archive
+
+
+def _send(invocation: Invocation, sending: Sending, delivery: Delivery) -> None:
+    started = time.monotonic()
+    invocation.interrupts.cancel = sending.stop
+    try:
+        with TransferProgress(invocation.out, f"to {delivery.node}", "connecting") as bar:
+            for sent in sending:
+                delivery.add(sent)
+                bar.show(delivery.remaining, delivery.completed, delivery.failed, delivery.warning)
+    except PypxError as error:
+        delivery.error = error
+    finally:
+        invocation.interrupts.cancel = None
+        delivery.seconds = time.monotonic() - started
+    made = sending.connections
+    invocation.out.detail(f"{made} {'association was' if made == 1 else 'associations were'} made")

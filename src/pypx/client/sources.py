@@ -1,0 +1,131 @@
+"""Where the instances that are to be sent come from: files and folders, or an archive.
+
+In: paths as users give them. Out: instances one at a time, with whatever cannot be one.
+Nothing is gathered: a folder may have millions of files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pypx.client.store import Instance
+from pypx.errors import ArchiveError, DataSetError, NotDicomError, PypxError
+
+if TYPE_CHECKING:
+    from pypx.archive import Archive
+
+__all__ = ["Unsendable", "in_archive", "in_files", "walk"]
+
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR under whatever name (PS3.3 Annex F)
+
+
+class Unsendable(NamedTuple):
+    """A path that is no instance.
+
+    Attributes:
+        path: The file or folder.
+        error: Why; a NotDicomError where nothing was to be expected of it.
+    """
+
+    path: Path
+    error: PypxError
+
+
+def in_archive(archive: Archive, keys: Mapping[str, str]) -> Iterator[Instance]:
+    """Give the instances of an archive that match; raises as :meth:`pypx.Archive.instances`."""
+    for located in archive.instances(keys):
+        yield Instance.stored(located.path, located.meta, located.data_set_offset)
+
+
+def in_files(paths: Iterable[str]) -> Iterator[Instance | Unsendable]:
+    """Give the instances of files and folders, in the order of the arguments and of names."""
+    for found in walk(paths):
+        if isinstance(found, Unsendable):
+            yield found
+            continue
+        path = Path(found)
+        try:
+            yield _instance(path)
+        except (ArchiveError, DataSetError) as error:
+            yield Unsendable(path, error)
+
+
+def _instance(path: Path) -> Instance:
+    """Read the head of a file.
+
+    Raises:
+        NotDicomError: It is none, or a directory of others.
+        DataSetError: It is torn.
+        ArchiveError: It cannot be read.
+    """
+    instance = Instance.from_file(path)
+    if instance.sop_class_uid == _MEDIA_DIRECTORY:
+        raise NotDicomError(f"{path} is a DICOMDIR, which is not sent.")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if size <= instance.data_set_offset:
+        raise DataSetError(f"{path} is torn: nothing follows the file meta information.")
+    return instance
+
+
+def walk(
+    paths: Iterable[str], passed_over: Callable[[str], None] = lambda _: None
+) -> Iterator[str | Unsendable]:
+    """Give the regular files of the paths, and the folders that cannot be read.
+
+    In folders, names that begin with a dot and DICOMDIR are passed over. A folder that two
+    links or two arguments lead to is entered once. A pipe is not opened: that would wait.
+
+    Args:
+        paths: Files and folders.
+        passed_over: Told of each path that is.
+    """
+    entered: set[tuple[int, int]] = set()
+    for path in paths:
+        waiting = [path]
+        while waiting:
+            one = waiting.pop()
+            if not os.path.isdir(one):  # noqa: PTH112
+                regular = os.path.isfile(one) or not os.path.lexists(one)  # noqa: PTH113
+                yield one if regular else Unsendable(Path(one), _irregular(one))
+                continue
+            try:
+                waiting += reversed(_below(one, entered, passed_over))
+            except OSError as error:
+                reason = f"The folder {one} cannot be read: {error.strerror or error}."
+                yield Unsendable(Path(one), ArchiveError(reason))
+
+
+def _irregular(path: str) -> PypxError:
+    if Path(path).is_symlink():
+        return ArchiveError(f"{path} is a link that leads nowhere.")
+    return NotDicomError(f"{path} is no regular file.")
+
+
+def _below(
+    folder: str, entered: set[tuple[int, int]], passed_over: Callable[[str], None]
+) -> list[str]:
+    """Give what is in a folder, sorted; nothing where it was entered before.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    status = os.stat(folder)  # noqa: PTH116 - of what a link leads to
+    key = (status.st_dev, status.st_ino)
+    if key in entered:
+        passed_over(folder)
+        return []
+    entered.add(key)
+    found = []
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208
+        path = os.path.join(folder, name)  # noqa: PTH118
+        if name.startswith(".") or name.upper() == "DICOMDIR":
+            passed_over(path)
+        else:
+            found.append(path)
+    return found

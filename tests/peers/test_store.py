@@ -1,0 +1,79 @@
+"""``px store`` to real DCMTK and Orthanc: what they hold afterwards is what was sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pypx.dicom.part10 import decode_preamble_and_meta
+
+
+def px_store(tmp_path, peer, *arguments):
+    """Run px store in a process of its own; give exit code and document."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pypx", "store", peer.address, *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYPX_CONFIG": str(tmp_path / "none.toml")},
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def unique(files):
+    """Give the files, each SOP Instance UID once."""
+    return list({file.sop_instance_uid: file for file in files}.values())
+
+
+def data_set(path):
+    data = path.read_bytes()
+    return data[decode_preamble_and_meta(data)[1] :]
+
+
+@pytest.mark.parametrize("associations", [1, 3])
+def test_storescp_has_every_byte(storescp, corpus, tmp_path, associations):
+    peer = storescp(flags=["--fork"] if associations > 1 else [])
+    files = unique(corpus.good)
+    code, document = px_store(
+        tmp_path, peer, *(file.path for file in files), "--associations", associations
+    )
+    refused = set(document["failed_sop_instance_uids"])
+    assert code == (1 if refused else 0)
+    assert document["completed"] + document["warning"] + document["failed"] == len(files)
+    sent = {file.sent_bytes() for file in files if file.sop_instance_uid not in refused}
+    assert len(sent) > len(files) * 0.8
+    assert {data_set(path) for path in peer.files} == sent
+
+
+def test_a_storescp_that_takes_one_association_at_a_time_gets_all(storescp, corpus, tmp_path):
+    peer = storescp()
+    files = [file for file in unique(corpus.good) if file.sop_class_uid.endswith("1.1.2")]
+    assert files
+    code, document = px_store(tmp_path, peer, *(file.path for file in files), "--associations", 2)
+    assert (code, document["completed"]) == (0, len(files))
+
+
+def test_orthanc_holds_what_was_sent(orthanc, corpus, tmp_path):
+    peer = orthanc()
+    folder = tmp_path / "files" / "deep" / "er"
+    folder.mkdir(parents=True)
+    files = unique(corpus.good)
+    for number, file in enumerate(files):
+        shutil.copyfile(file, folder / f"{number}")
+    (folder / "DICOMDIR").write_bytes(b"")
+    (folder / "readme").write_text("no image")
+    code, document = px_store(tmp_path, peer, tmp_path / "files", "--associations", 3)
+    refused = set(document["failed_sop_instance_uids"])
+    assert code == (1 if document["failed"] else 0)
+    assert document["skipped"] == 1
+    assert document["remaining"] == 0
+    expected = {file.sop_instance_uid for file in files} - refused
+    assert len(expected) > len(files) * 0.8
+    assert peer.sop_instance_uids() == expected
