@@ -356,7 +356,8 @@ class Client:
             sop_classes = self.sop_classes(keys, level=level, model=model)
         batches = pack(sop_classes.contexts())
         begin = partial(self._begin_get, sop_class, identifier, on_store)
-        return Get([partial(begin, batch) for batch in batches])
+        begins = [partial(begin, batch) for batch in batches]
+        return Get(begins, until_whole=not sop_classes.exact)
 
     def _begin_get(
         self,

@@ -265,16 +265,19 @@ class Get(Iterator[Progress]):
 
     Args:
         begins: Each sends the request for a part of the SOP classes.
+        until_whole: Stop when an association has brought something and nothing failed, since
+            the SOP classes of the next ones are only possible.
 
     Attributes:
         result: How all of it ended; None while it runs.
         progress: The numbers of all of it.
     """
 
-    def __init__(self, begins: Sequence[Begin]) -> None:
+    def __init__(self, begins: Sequence[Begin], *, until_whole: bool = False) -> None:
         self.result: RetrieveResult | None = None
         self.progress = Progress()
         self._begins = list(begins)
+        self._until_whole = until_whole
         self._many = len(self._begins) > 1
         self._now: GetOnce | None = None
         self._cancelled = False
@@ -325,7 +328,7 @@ class Get(Iterator[Progress]):
         self._now = None
         assert ended.result is not None  # it is set before the iteration ends
         self._results.append(ended.result)
-        if ended.result.category is not Category.CANCEL and self._begin_another():
+        if not self._is_enough(ended.result) and self._begin_another():
             return
         if not self._many:
             self.result, self.progress = ended.result, ended.result.progress
@@ -336,6 +339,12 @@ class Get(Iterator[Progress]):
         self.progress = self.result.progress
         if failure is not None and not (self.progress.completed or self.progress.warning):
             raise failure
+
+    def _is_enough(self, result: RetrieveResult) -> bool:
+        if result.category is Category.CANCEL:
+            return True
+        brought = bool(result.progress.completed) and not result.progress.failed
+        return self._until_whole and result.category is Category.SUCCESS and brought
 
     def _merged(self, current: Progress) -> Progress:
         """Add what earlier associations brought; what failed there may still come."""

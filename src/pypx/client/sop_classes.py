@@ -103,15 +103,15 @@ class SOPClasses:
         """Give the contexts to propose, those of one SOP class together.
 
         A context of several transfer syntaxes lets the PACS choose one in which an object is
-        not stored; so a known class has a context for each. Of classes that are only
-        possible each has one context, to have room for many.
+        not stored; so a known class has a context for each. Where others are possible, all
+        of the standard follow, the common ones first, with one context each.
         """
         contexts: list[list[StorageContext]] = [
             [(uid, (syntax,)) for syntax in _syntaxes(uid)] for uid in self.known
         ]
         if not self.exact:
-            rest = (uid for uid in _COMMON if uid not in self.known)
-            contexts += [[(uid, _syntaxes(uid))] for uid in rest]
+            rest = dict.fromkeys([*_COMMON, *uids.storage_sop_classes()])
+            contexts += [[(uid, _syntaxes(uid))] for uid in rest if uid not in self.known]
         return contexts
 
 
