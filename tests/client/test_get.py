@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -79,6 +80,35 @@ def test_progress_result_and_bytes() -> None:
     assert scripted.failures == [None]
     (role,) = request.user_information.role_selections
     assert (role.sop_class_uid, role.scu, role.scp) == (CT_IMAGE, False, True)
+
+
+def test_a_large_object_is_not_held_in_memory() -> None:
+    piece, count = bytes(1 << 20), 100
+
+    def large(exchange: Exchange) -> None:
+        context_id = exchange.begin_store()
+        for number in range(count):
+            last = number == count - 1
+            exchange.association.send_data_set(context_id, piece, is_last=last)
+        assert exchange.stored() == 0
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    sizes: list[int] = []
+
+    def discard(association: GetOnce, context_id: int, request: CStoreRQ) -> int:
+        sizes.append(sum(len(piece) for piece in association.data_set()))
+        association.send(context_id, CStoreRSP(request.message_id, 0))
+        return 0
+
+    with Scripted(get=large) as scripted, client(scripted) as one:
+        tracemalloc.start()
+        try:
+            one.get(KEYS, discard, sop_classes=CT).run()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sizes == [count << 20]
+    assert peak < 20 << 20
 
 
 def test_failed_instances_are_named() -> None:
