@@ -24,7 +24,8 @@ def test_help_lists_the_commands(px: Px) -> None:
         assert f"  {name}" in ran.out
         assert what in ran.out
     assert list(COMMANDS) == [
-        *("echo", "find", "move", "listen", "ls", "status", "verify", "index", "nodes", "demo")
+        *("echo", "find", "move", "get", "listen", "ls", "status", "verify", "index", "nodes"),
+        "demo",
     ]
 
 

@@ -178,9 +178,14 @@ def test_a_get_that_did_not_finish_never_looks_finished(
 
 
 def test_a_disk_of_ours_that_is_slow_is_no_silence_of_the_peer() -> None:
-    with Scripted(get=two) as scripted, client(scripted) as one:
+    def slowly(exchange: Exchange) -> None:
+        exchange.store(1)
+        time.sleep(QUICK.response - 0.2)  # less than is allowed
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    with Scripted(get=slowly) as scripted, client(scripted) as one:
         keeper = Keeper(slow=QUICK.response + 0.2)
-        assert one.get(KEYS, keeper, sop_classes=CT).run().progress.completed == 2
+        assert one.get(KEYS, keeper, sop_classes=CT).run().progress.completed == 1
 
 
 def test_a_cancel_is_polite_and_gives_the_numbers() -> None:
