@@ -158,6 +158,7 @@ MISTAKES = [
     ("[[nodes]]\na = 1", 1, "'nodes' must be a table", ""),
     ("[listen]\nsettle = 'x'", 2, "'listen.settle' must be a number", ""),
     ("[listen]\nsettle = -1", 2, "from 0 to 86400", ""),
+    ("[listen]\nindex_wait = -1", 2, "from 0 to 86400", ""),
     ("[listen]\nsettle = nan", 2, "from 0 to 86400", ""),
     ("[listen]\nworkers = 0", 2, "no number of workers from 1 to 64", ""),
     ("[listen]\nworkers = '2'", 2, "'listen.workers' must be a whole number", ""),
@@ -235,6 +236,7 @@ def test_hooks(file: Path) -> None:
     text = """
 [listen]
 settle = 2.5
+index_wait = 0.5
 
 [[hooks]]
 command = ["convert", "--fast"]
@@ -247,7 +249,7 @@ timeout = 3
 headers = { Authorization = "Bearer ${TOKEN}" }
 """
     config = read(file, text)
-    assert config.listen.settle == 2.5
+    assert (config.listen.settle, config.listen.index_wait) == (2.5, 0.5)
     command, webhook = config.hooks
     assert command == HookSettings("command-98b02b70", ("convert", "--fast"))
     # The configuration is read by commands that have no use for the secrets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -268,3 +269,21 @@ def test_padding_of_an_announced_uid_is_no_part_of_it(archive: Archive, padding:
         incoming.write(data_set(1))
         stored = incoming.commit(header_of(archive, data_set(1)))
     assert stored.sop_instance_uid == "1.2.3.4.1"
+
+
+def test_how_long_an_object_waits_for_the_index_is_a_matter_of_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("pypx.archive.index_sqlite.time.sleep", slept.append)
+    root = tmp_path / "archive"
+    with Archive(root, index_wait=0.0) as archive:
+        store(archive, 1)
+        other = sqlite3.connect(root / ".pypx/index.sqlite", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        stored = store(archive, 2)
+        assert not stored.indexed and stored.path.is_file() and archive.waiting == 1
+        assert slept == []
+        other.execute("ROLLBACK")
+        other.close()
+        assert store(archive, 3).indexed and archive.waiting == 0

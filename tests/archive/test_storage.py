@@ -538,16 +538,8 @@ class TestQuarantine:
 
 
 class TestIndexNotAvailable:
-    def test_an_object_is_stored_and_indexed_later(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = SqliteIndex.__init__
-
-        def impatient(self: SqliteIndex, *args: Any, **kwargs: Any) -> None:
-            real(self, *args, longest_wait=0.02, **kwargs)
-
-        monkeypatch.setattr(SqliteIndex, "__init__", impatient)
-        with Archive(root) as archive:
+    def test_an_object_is_stored_and_indexed_later(self, root: Path) -> None:
+        with Archive(root, index_wait=0.02) as archive:
             store(archive, 1)
             other = sqlite3.connect(root / ".pypx/index.sqlite", isolation_level=None)
             other.execute("BEGIN EXCLUSIVE")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelGet
 
 from pypx.address import Address
 from pypx.archive import Archive
@@ -90,6 +93,69 @@ def test_getscu(pacs, samples, tmp_path):
     )
     assert outcome.returncode == 0, outcome.output
     assert len(list(tmp_path.iterdir())) == 12
+
+
+def test_a_cancel_that_comes_before_the_response_to_a_store(samples, pacs):
+    """A C-CANCEL may be sent while a sub-operation of the C-GET waits for its response."""
+
+    def store(event):
+        stored.append(event.request.AffectedSOPInstanceUID)
+        event.assoc.send_c_cancel(7, query_model=StudyRootQueryRetrieveInformationModelGet)
+        return 0x0000
+
+    stored = []
+    ae = AE("PYPX")
+    ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+    ae.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "STUDY"
+    identifier.StudyInstanceUID = study_of(samples, "DEMO-001")
+    association = ae.associate(
+        *("127.0.0.1", pacs.address.port),
+        ext_neg=[build_role(CTImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    )
+    assert association.is_established
+    model = StudyRootQueryRetrieveInformationModelGet
+    *_, (status, _) = association.send_c_get(identifier, model, msg_id=7)
+    association.release()
+    assert status.Status == 0xFE00
+    assert status.NumberOfCompletedSuboperations == len(stored) < 12
+
+
+def got(samples, folder, *faults):
+    """Give what getscu says of the CT of a PACS with these faults, and how much it has."""
+    with Pacs(samples, ae_title="DEMO", faults=faults) as pacs:
+        outcome = dcmtk.getscu(
+            *(str(pacs.address), folder, "-v", "-S"),
+            *("-k", "QueryRetrieveLevel=STUDY"),
+            *("-k", f"StudyInstanceUID={study_of(samples, 'DEMO-001')}"),
+        )
+    return outcome, len(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "arrived"), [("drop-objects=2", 6), ("send-twice", 12), ("empty-success=0", 0)]
+)
+def test_getscu_from_a_pacs_that_misbehaves(samples, tmp_path, fault, arrived):
+    outcome, there = got(samples, tmp_path, fault)
+    assert outcome.returncode == 0, outcome.output  # it believes the status
+    assert there == arrived
+
+
+def test_getscu_from_a_pacs_that_closes_the_connection(samples, tmp_path):
+    outcome, there = got(samples, tmp_path, "cut-object=3")
+    assert outcome.returncode != 0, outcome.output
+    assert there == 2
+
+
+def test_getscu_at_a_level_that_is_refused(samples, tmp_path):
+    with Pacs(samples, ae_title="DEMO", faults=["refuse-series-level"]) as pacs:
+        outcome = dcmtk.getscu(
+            *(str(pacs.address), tmp_path, "-v", "-S"),
+            *("-k", "QueryRetrieveLevel=SERIES", "-k", "SeriesInstanceUID=1.2"),
+        )
+    assert "Error: DataSetDoesNotMatchSOPClass" in outcome.output, outcome.output
 
 
 def test_storescu_into_the_pacs_and_back(corpus, tmp_path, association_profile):

@@ -73,6 +73,7 @@ class Archive:
         *,
         layout: str = DEFAULT_LAYOUT,
         durability: Literal["full", "none"] = "full",
+        index_wait: float = 2.0,
         create: bool = True,
         read_only: bool = False,
     ) -> None:
@@ -87,6 +88,8 @@ class Archive:
             layout: The name of a layout or a template; see ``pypx.archive.layout``.
             durability: ``full``: an object that is stored survives a power cut. ``none``: it
                 survives the end of the process only.
+            index_wait: Seconds that storing an object waits for an index that another program has
+                locked; then the object is stored, and its row follows.
             create: Make the archive if it is missing.
             read_only: Change nothing, for users without the right to.
 
@@ -102,6 +105,7 @@ class Archive:
         self.notes: list[str] = []
         self._keeper: Keeper | None = None
         self._durable = durability == "full"
+        self._index_wait = index_wait
         self._read_only = read_only
         self._tree = Tree(self.root, durable=self._durable, create=create, read_only=read_only)
         try:
@@ -175,10 +179,11 @@ class Archive:
         with the next one."""
         path = self._index_path()
         aside = f"{path.name}.damaged-{time_stamp(iso_time(time.time_ns()))}-{unique()}"
+        kept = path.exists()
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
-        if reason:
+        if reason and kept:
             self.notes.append(f"The index was damaged ({reason}); it is kept as .pypx/{aside}.")
 
     def _open_index(self) -> SqliteIndex:
@@ -192,6 +197,7 @@ class Archive:
                 self._index_path(),
                 durable=self._durable,
                 read_only=self._read_only,
+                longest_wait=self._index_wait,
                 on_trouble=self.notes.append,
                 on_defect=self._wake_keeper,
             )

@@ -35,6 +35,7 @@ __all__ = ["SqliteIndex"]
 _MOST_WAITING = 10_000
 _RETRY_AFTER = 1.0
 _SHORT_WAIT = 0.02
+_OPENING_WAIT = 2.0
 _POLL = 0.0003
 _CACHED_KEYS = 4096
 _BATCH = 256
@@ -115,7 +116,10 @@ class SqliteIndex:
         self._keys: dict[tuple[object, ...], tuple[int, tuple[str, ...]]] = {}
         self._closed = False
         self._connections = Connections(
-            path, durable=durable, read_only=read_only, longest_wait=longest_wait
+            path,
+            durable=durable,
+            read_only=read_only,
+            longest_wait=max(longest_wait, _OPENING_WAIT),
         )
         try:
             self._connections.open()

@@ -22,7 +22,7 @@ import click
 from pypx.address import DEFAULT_AE_TITLE, Address
 from pypx.cli.command import PxCommand
 from pypx.cli.options import Invocation, common_options
-from pypx.cli.output import visible
+from pypx.cli.output import Output, visible
 from pypx.errors import ArchiveError, PypxError
 
 __all__ = ["command"]
@@ -46,29 +46,52 @@ class _PartialError(PypxError):
 
 
 @click.command("demo", cls=PxCommand, short_help="Try all of it on this machine.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="How the PACS misbehaves (may be repeated).",
+)
+@click.option("--list-faults", is_flag=True, help="List the ways to misbehave, and end.")
 @common_options()
-def command(invocation: Invocation) -> int:
+def command(invocation: Invocation, *, faults: tuple[str, ...], list_faults: bool) -> int:
     """Start a PACS with three sample studies on loopback, and use px against it.
 
     Each command is shown before it runs, and can be typed just so. Nothing leaves this
     machine, and your configuration and archive are not touched. What was received stays in
     a new folder, or in --archive DIR.
+
+    With --fault the PACS does what PACS in the field were seen to do, and the commands show
+    what is said to that; the exit code is that of the first one that fails.
+
+    \b
+    px demo --fault drop-objects=3
+    px demo --fault late-stores --fault no-suboperation-counts
+    px demo --list-faults
     """
     from pypx.archive import Archive
     from pypx.pacs import Pacs
+    from pypx.pacs.faults import misbehaving
     from pypx.pacs.samples import SAMPLE_INSTANCES, write_samples
 
     out = invocation.out
+    if list_faults:
+        _list_faults(out)
+        return 0
+    misbehaving(faults)  # a wrong name is no reason to make a folder
     demo = _Demo(invocation)
     port = _free_port()
     here = {DEFAULT_AE_TITLE: Address(DEFAULT_AE_TITLE, "127.0.0.1", port)}
     with (
         Archive(demo.folder / "pacs", durability="none") as samples,
-        Pacs(samples, destinations=here) as pacs,
+        Pacs(samples, destinations=here, faults=faults) as pacs,
     ):
         write_samples(samples)
         demo.configure(pacs.address, port)
         out.say(f"A PACS with {SAMPLE_INSTANCES} images runs here: {pacs.address}")
+        if faults:
+            out.say(f"It misbehaves: {', '.join(faults)}.")
         steps = [demo.step(*step) for step in _STEPS]
     files = sorted(demo.archive.glob("[!.]*/**/*.dcm"), key=_by_number)
     if out.form == "json":
@@ -82,6 +105,20 @@ def command(invocation: Invocation) -> int:
     if not failed and len(files) < SAMPLE_INSTANCES:
         raise _PartialError(f"Only {len(files)} of {SAMPLE_INSTANCES} images arrived.")
     return failed[0] if failed else 0
+
+
+def _list_faults(out: Output) -> None:
+    from pypx.pacs import FAULTS
+
+    if out.form == "json":
+        out.document(
+            [{"name": f.name, "sentence": f.sentence, "default": f.default} for f in FAULTS]
+        )
+        return
+    width = max(len(kind.usage) for kind in FAULTS)
+    out.write("".join(f"{kind.usage:{width}}  {kind.sentence}\n" for kind in FAULTS))
+    out.flush()
+    out.say("The value of a fault may be changed; it is shown as it is where none is given.")
 
 
 class _Demo:

@@ -52,7 +52,7 @@ def listen(invocation: Invocation, flags: Flags) -> int:
     out = invocation.out
     held = terms(flags, invocation.config, out)
     log_to(out)
-    with _opened(invocation, flags) as archive, Associations(out) as lines:
+    with _opened(invocation, flags, held) as archive, Associations(out) as lines:
         orders.heed_stops(invocation.interrupts)
         listening = _Listening(invocation, flags, held, archive, lines)
         started = time.monotonic()
@@ -62,7 +62,7 @@ def listen(invocation: Invocation, flags: Flags) -> int:
 
 
 @contextmanager
-def _opened(invocation: Invocation, flags: Flags) -> Iterator[Archive]:
+def _opened(invocation: Invocation, flags: Flags, held: Terms) -> Iterator[Archive]:
     """Open the archive, which puts it in order; say so when that takes long."""
     out = invocation.out
     slow = threading.Timer(
@@ -73,7 +73,9 @@ def _opened(invocation: Invocation, flags: Flags) -> Iterator[Archive]:
     slow.daemon = True
     slow.start()
     try:
-        archive = invocation.open_archive(create=flags.create, durability=flags.durability)
+        archive = invocation.open_archive(
+            create=flags.create, durability=flags.durability, index_wait=held.index_wait
+        )
     finally:
         slow.cancel()
     with archive:
@@ -136,6 +138,7 @@ class _Listening:
             root=str(self._archive.root),
             layout=held.layout,
             durability=cast(Literal["full", "none"], self._flags.durability),
+            index_wait=held.index_wait,
             host=held.host,
             port=held.port,
             ae_title=held.aet,

@@ -133,7 +133,7 @@ def receiving(
     log_to(invocation.out)
     nodes = [*config.nodes.values(), node]
     rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
-    with invocation.open_archive(create=True) as archive:
+    with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(invocation.out, archive.notes)
         with (
             watching(invocation, archive) as watch,

@@ -49,6 +49,7 @@ class Terms:
         workers: How many processes receive.
         metrics: Where metrics are served; None where they are not.
         settle: Seconds of silence after which a series counts as whole.
+        index_wait: Seconds that an instance waits for the index.
         hooks: What is to happen then.
     """
 
@@ -62,6 +63,7 @@ class Terms:
     workers: int
     metrics: tuple[str, int] | None
     settle: float
+    index_wait: float
     hooks: tuple[HookSettings, ...]
 
 
@@ -95,6 +97,7 @@ def terms(flags: Flags, config: Config, out: Output) -> Terms:
         workers=flags.workers or listen.workers,
         metrics=metrics,
         settle=listen.settle,
+        index_wait=listen.index_wait,
         hooks=config.hooks,
     )
 

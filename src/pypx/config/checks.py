@@ -45,6 +45,7 @@ _LISTEN = {
     "port": _INTEGER,
     "allow": _TEXTS,
     "settle": _NUMBER,
+    "index_wait": _NUMBER,
     "min_free": _TEXT_OR_INTEGER,
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
@@ -81,7 +82,8 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check.table(listen, _LISTEN, ("listen",))
     check.value(listen, ("listen", "port"), _check_port)
     check.value(listen, ("listen", "allow"), _check_allow)
-    check.value(listen, ("listen", "settle"), _check_settle)
+    check.value(listen, ("listen", "settle"), _check_seconds)
+    check.value(listen, ("listen", "index_wait"), _check_seconds)
     check.value(listen, ("listen", "min_free"), parse_size)
     check.value(listen, ("listen", "workers"), _check_workers)
     check.value(listen, ("listen", "metrics"), parse_endpoint)
@@ -136,7 +138,7 @@ def _check_workers(number: int) -> None:
         raise ConfigError(f"{number} is no number of workers from 1 to {_MOST_WORKERS}.")
 
 
-def _check_settle(seconds: float) -> None:
+def _check_seconds(seconds: float) -> None:
     if not 0 <= seconds <= _LONGEST:
         raise ConfigError(f"{seconds:g} is no number of seconds from 0 to {_LONGEST}.")
 

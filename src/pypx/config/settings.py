@@ -50,6 +50,7 @@ class Listen:
         port: The port to bind.
         allow: Rules of who may send.
         settle: Seconds without new instances after which a series counts as whole.
+        index_wait: Seconds that an instance waits for an index that another program has locked.
         min_free: What the disk must have left, as ``pypx.config.amounts.parse_size`` reads it.
         workers: How many processes receive.
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
@@ -59,6 +60,7 @@ class Listen:
     port: int = 10402
     allow: tuple[str, ...] = ()
     settle: float = 5.0
+    index_wait: float = 2.0
     min_free: str | int = "1GiB"
     workers: int = 1
     metrics: str | int | None = None

@@ -319,6 +319,11 @@ class Connection:
             self._channel.finish(_abort_wait(self.timeouts))
         self._channel.close()
 
+    def cut(self) -> None:
+        """Close the transport connection without a word, as a peer that dies does."""
+        self._over = True
+        self._channel.close()
+
 
 def _abort_wait(timeouts: Timeouts) -> float:
     """How long a peer has to close after our A-ABORT; a proper one does so at once."""

@@ -16,8 +16,9 @@ from pypx.dimse.messages import CFindRQ, CFindRSP
 from pypx.dimse.status import CANCELLED, PENDING, SUCCESS
 from pypx.errors import ConfigError, DataSetError
 from pypx.net.served import ServedAssociation
+from pypx.pacs.behaviour import Behaviour, Refusal
 
-__all__ = ["LEVELS", "UNIQUE_KEYS", "matching_keys", "read_identifier", "serve_find"]
+__all__ = ["LEVELS", "UNIQUE_KEYS", "level_of", "matching_keys", "read_identifier", "serve_find"]
 
 LEVELS = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "image"}
 UNIQUE_KEYS = {
@@ -83,16 +84,18 @@ def matching_keys(identifier: DataSet) -> dict[str, str]:
     return found
 
 
-def _answers(archive: Archive, identifier: DataSet, level: str, ae_title: str) -> Iterator[DataSet]:
+def _answers(
+    archive: Archive, identifier: DataSet, level: str, ae_title: str, behaviour: Behaviour
+) -> Iterator[DataSet]:
     """Give one response identifier a match: what was asked for, empty where we have it not."""
     asked = [keyword for keyword in identifier.keywords() if keyword != "SpecificCharacterSet"]
-    for row in archive.find(level, matching_keys(identifier)):
+    for row in archive.find(level, behaviour.keys(matching_keys(identifier))):
         found = {keyword: row.get(keyword) for keyword in asked}
         found["QueryRetrieveLevel"] = level.upper()
         found["RetrieveAETitle"] = ae_title
         found["InstanceAvailability"] = "ONLINE"
         found[UNIQUE_KEYS[level]] = row[UNIQUE_KEYS[level]]
-        yield DataSet.from_keywords(found)
+        yield behaviour.identifier(found)
 
 
 def serve_find(
@@ -101,6 +104,7 @@ def serve_find(
     request: CFindRQ,
     archive: Archive,
     ae_title: str,
+    behaviour: Behaviour,
 ) -> None:
     """Answer one C-FIND."""
 
@@ -121,8 +125,11 @@ def serve_find(
     try:
         identifier = read_identifier(association, context_id)
         level = level_of(identifier, request.affected_sop_class_uid)
-        for count, match in enumerate(_answers(archive, identifier, level, ae_title)):
-            if count % _CANCEL_EVERY == 0 and association.cancelled(request.message_id):
+        behaviour.check_level(level)
+        answers = _answers(archive, identifier, level, ae_title, behaviour)
+        for count, match in enumerate(behaviour.matches(answers)):
+            looks = count % _CANCEL_EVERY == 0
+            if looks and behaviour.cancelled(association.cancelled(request.message_id)):
                 answer(CANCELLED)
                 return
             answer(PENDING, data_set=match.to_bytes(encoding))
@@ -130,5 +137,7 @@ def serve_find(
         answer(_DOES_NOT_MATCH, error.message)
     except ConfigError as error:
         answer(_UNABLE_TO_PROCESS, error.message)
+    except Refusal as refusal:
+        answer(refusal.status, refusal.message)
     else:
         answer(SUCCESS)

@@ -6,7 +6,7 @@ class provider. It stores what is sent to it as the receiver does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pypx.address import Address, check_ae_title
 from pypx.archive import Archive
@@ -16,8 +16,9 @@ from pypx.dimse.messages import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Mes
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
+from pypx.pacs.faults import misbehaving
 from pypx.pacs.find import serve_find
-from pypx.pacs.retrieve import serve_get, serve_move
+from pypx.pacs.retrieve import Request, serve_get, serve_move
 from pypx.receiver.receiver import choose_transfer_syntax
 from pypx.receiver.store import answer_store, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
@@ -46,13 +47,15 @@ class Pacs:
         host: The address to bind.
         port: 0 takes a free one.
         destinations: Where C-MOVE may send, by AE title.
+        faults: How it misbehaves, each ``NAME`` or ``NAME=VALUE`` of
+            :data:`pypx.pacs.FAULTS`; none for an honest one.
 
     Attributes:
         address: Where it listens.
         destinations: As given; may be changed while it runs.
 
     Raises:
-        ConfigError: The address cannot be bound.
+        ConfigError: The address cannot be bound, or there is no such fault.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Pacs:
         host: str = "127.0.0.1",
         port: int = 0,
         destinations: Mapping[str, Address] | None = None,
+        faults: Iterable[str] = (),
     ) -> None:
         self.destinations = dict(destinations or {})
         self.services: Mapping[type[Message], Service] = {
@@ -74,7 +78,14 @@ class Pacs:
         }
         self._archive = archive
         self._ae_title = check_ae_title(ae_title)
-        self._server = Server(host, port, self)
+        self._behaviour = misbehaving(faults)
+        self._server = Server(
+            host,
+            port,
+            self,
+            max_associations=self._behaviour.max_associations,
+            idle_timeout=self._behaviour.idle_timeout,
+        )
         self.address = Address(self._ae_title, self._server.host, self._server.port)
 
     def __enter__(self) -> Pacs:
@@ -90,12 +101,15 @@ class Pacs:
 
     def stop(self, grace: float = 1.0) -> None:
         """Stop; messages under way have ``grace`` seconds to end."""
+        self._behaviour.stop()
         self._server.stop(grace)
 
     def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
         """Accept every association, and each context for which there is a service."""
         # Both roles, because C-GET sends on the association of the requestor.
-        return acceptance(request, self._choose, roles=lambda _: (True, True))
+        return self._behaviour.negotiate(request) or acceptance(
+            request, self._choose, roles=lambda _: (True, True)
+        )
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         if abstract_syntax in _SERVICES:
@@ -119,21 +133,23 @@ class Pacs:
     def _find(self, association: ServedAssociation, received: MessageReceived) -> None:
         request = received.message
         assert isinstance(request, CFindRQ)  # the table of services says so
-        serve_find(association, received.context_id, request, self._archive, self._ae_title)
-
-    def _move(self, association: ServedAssociation, received: MessageReceived) -> None:
-        request = received.message
-        assert isinstance(request, CMoveRQ)  # the table of services says so
-        serve_move(
+        serve_find(
             association,
             received.context_id,
             request,
             self._archive,
-            self.destinations,
             self._ae_title,
+            self._behaviour,
         )
 
+    def _move(self, association: ServedAssociation, received: MessageReceived) -> None:
+        request = self._request(association, received)
+        serve_move(request, self._archive, self.destinations, self._ae_title)
+
     def _get(self, association: ServedAssociation, received: MessageReceived) -> None:
-        request = received.message
-        assert isinstance(request, CGetRQ)  # the table of services says so
-        serve_get(association, received.context_id, request, self._archive)
+        serve_get(self._request(association, received), self._archive)
+
+    def _request(self, association: ServedAssociation, received: MessageReceived) -> Request:
+        message = received.message
+        assert isinstance(message, CMoveRQ | CGetRQ)  # the table of services says so
+        return Request(association, received.context_id, message, self._behaviour)

@@ -7,9 +7,10 @@ after each, then the final one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from pypx.address import Address
 from pypx.archive import Archive
@@ -17,7 +18,7 @@ from pypx.client.client import Client
 from pypx.client.store import Instance, Originator, Store, send_instance
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
-from pypx.dimse.messages import CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRSP
+from pypx.dimse.messages import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRSP
 from pypx.dimse.status import CANCELLED, PENDING, SUCCESS, Category, category
 from pypx.errors import (
     AssociationError,
@@ -29,23 +30,30 @@ from pypx.errors import (
     StatusError,
 )
 from pypx.net.served import ServedAssociation
+from pypx.pacs.behaviour import Behaviour, Refusal, Send
 from pypx.pacs.find import UNIQUE_KEYS, level_of, matching_keys, read_identifier
 from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 from pypx.values import frozen
 
-__all__ = ["serve_get", "serve_move"]
+__all__ = [
+    "DESTINATION_UNKNOWN",
+    "Count",
+    "Request",
+    "Route",
+    "context_for",
+    "serve_get",
+    "serve_move",
+]
 
-_DESTINATION_UNKNOWN = 0xA801
+DESTINATION_UNKNOWN = 0xA801
 _CANNOT_PERFORM = 0xA702
 _DOES_NOT_MATCH = 0xA900
 _SOME_FAILED = 0xB000
-
-Send = Callable[[Instance], int]
-"""Perform one sub-operation and give the status of its C-STORE response."""
+_SOP_CLASS_NOT_SUPPORTED = 0x0122  # no context in which an instance could be sent
 
 
 @dataclass(slots=True)
-class _Count:
+class Count:
     """The sub-operations of one request."""
 
     remaining: int
@@ -54,6 +62,7 @@ class _Count:
     failed: list[str] = field(default_factory=list)
 
     def add(self, instance: Instance, status: int) -> None:
+        """Take the status of one."""
         self.remaining -= 1
         match category(status):
             case Category.SUCCESS:
@@ -64,13 +73,12 @@ class _Count:
                 self.failed.append(instance.sop_instance_uid)
 
 
-def _wanted(archive: Archive, identifier: DataSet, sop_class_uid: str) -> list[Instance]:
+def _wanted(archive: Archive, identifier: DataSet, level: str) -> list[Instance]:
     """Resolve an identifier to the instances that it names.
 
     Raises:
         DataSetError: The identifier lacks the unique key of its level.
     """
-    level = level_of(identifier, sop_class_uid)
     keys = matching_keys(identifier)
     if UNIQUE_KEYS[level] not in keys:
         raise DataSetError(
@@ -89,55 +97,64 @@ def _wanted(archive: Archive, identifier: DataSet, sop_class_uid: str) -> list[I
     ]
 
 
-@frozen
-class _Request:
+@dataclass(slots=True)
+class Request:
     """What both services have in common: the request and how it is answered."""
 
     association: ServedAssociation
     context_id: int
     message: CMoveRQ | CGetRQ
+    behaviour: Behaviour
+    cancel_seen: bool = False
 
     def read(self, archive: Archive) -> list[Instance] | None:
         """Give what the identifier names; None where it names nothing, and that is answered."""
         try:
             identifier = read_identifier(self.association, self.context_id)
-            return _wanted(archive, identifier, self.message.affected_sop_class_uid)
+            level = level_of(identifier, self.message.affected_sop_class_uid)
+            self.behaviour.check_level(level)
+            return _wanted(archive, identifier, level)
+        except Refusal as refusal:
+            self.answer(refusal.status, comment=refusal.message)
+            return None
         except (DataSetError, ConfigError) as error:
             self.answer(_DOES_NOT_MATCH, comment=error.message)
             return None
 
-    def answer(self, status: int, count: _Count | None = None, comment: str = "") -> None:
+    def cancelled(self) -> bool:
+        """Look whether the peer has asked for the end."""
+        self.cancel_seen |= self.association.cancelled(self.message.message_id)
+        return self.behaviour.cancelled(self.cancel_seen)
+
+    def answer(self, status: int, count: Count | None = None, comment: str = "") -> None:
         """Send a response; a final one names the failed instances (0008,0058)."""
         response = CMoveRSP if isinstance(self.message, CMoveRQ) else CGetRSP
         is_final = category(status) is not Category.PENDING
         data_set = self._failed(count) if is_final and count and count.failed else None
         with_remaining = count is not None and (not is_final or status == CANCELLED)
-        self.association.send(
-            self.context_id,
-            response(
-                self.message.message_id,
-                status,
-                self.message.affected_sop_class_uid,
-                count.remaining if count and with_remaining else None,
-                count.completed if count else None,
-                len(count.failed) if count else None,
-                count.warning if count else None,
-                error_comment=comment[:64] or None,
-                has_data_set=data_set is not None,
-            ),
-            data_set,
+        message = response(
+            self.message.message_id,
+            status,
+            self.message.affected_sop_class_uid,
+            count.remaining if count and with_remaining else None,
+            count.completed if count else None,
+            len(count.failed) if count else None,
+            count.warning if count else None,
+            error_comment=comment[:64] or None,
+            has_data_set=data_set is not None,
         )
+        self.association.send(self.context_id, self.behaviour.response(message), data_set)
 
-    def _failed(self, count: _Count) -> bytes:
+    def _failed(self, count: Count) -> bytes:
         syntax = self.association.contexts[self.context_id].transfer_syntax
         failed = DataSet.from_keywords({"FailedSOPInstanceUIDList": count.failed})
         return failed.to_bytes(encoding_of(syntax))
 
     def perform(self, instances: list[Instance], send: Send) -> None:
         """Do the sub-operations one after another and answer."""
-        count = _Count(len(instances))
+        count = Count(len(instances))
         for instance in instances:
-            if self.association.cancelled(self.message.message_id):
+            if self.cancelled():
                 self.answer(CANCELLED, count)
                 return
             count.add(instance, send(instance))
@@ -146,50 +163,62 @@ class _Request:
         self.answer(_SOME_FAILED if count.failed or count.warning else SUCCESS, count)
 
 
+@frozen
+class Route:
+    """Where the instances of one C-MOVE go, and for whom."""
+
+    destination: Address
+    ae_title: str
+    originator: Originator
+
+    def open(self, instances: list[Instance], stack: ExitStack) -> Send:
+        """Make the associations for these instances; the stack closes them.
+
+        Raises:
+            NetworkError, AssociationError: There is none.
+        """
+        return _Sender(self, instances, stack).send
+
+
 def serve_move(
-    association: ServedAssociation,
-    context_id: int,
-    message: CMoveRQ,
-    archive: Archive,
-    destinations: Mapping[str, Address],
-    ae_title: str,
+    request: Request, archive: Archive, destinations: Mapping[str, Address], ae_title: str
 ) -> None:
     """Answer one C-MOVE."""
-    request = _Request(association, context_id, message)
+    message, behaviour = request.message, request.behaviour
+    assert isinstance(message, CMoveRQ)  # the table of services says so
+
     instances = request.read(archive)
     if instances is None:
         return
-    destination = destinations.get(message.move_destination)
-    if destination is None:
-        request.answer(_DESTINATION_UNKNOWN, comment="Unknown move destination.")
-        return
-    originator = Originator(association.calling_ae_title, message.message_id)
-    with ExitStack() as stack:
-        try:
-            sender = _Sender(destination, ae_title, instances, originator, stack)
-        except (NetworkError, AssociationError) as error:
-            request.answer(_CANNOT_PERFORM, comment=error.message)
+
+    def move() -> None:
+        destination = destinations.get(message.move_destination)
+        if destination is None:
+            request.answer(DESTINATION_UNKNOWN, comment="Unknown move destination.")
             return
-        request.perform(instances, sender.send)
+        originator = Originator(request.association.calling_ae_title, message.message_id)
+        route = Route(destination, ae_title, originator)
+        with ExitStack() as stack:
+            try:
+                send = behaviour.open(route, instances, stack)
+            except (NetworkError, AssociationError) as error:
+                request.answer(_CANNOT_PERFORM, comment=error.message)
+                return
+            request.perform(instances, behaviour.sending(send))
+
+    behaviour.retrieve(request, instances, move)
 
 
 class _Sender:
     """Associations with a move destination, as many as the presentation contexts need."""
 
-    def __init__(
-        self,
-        destination: Address,
-        ae_title: str,
-        instances: list[Instance],
-        originator: Originator,
-        stack: ExitStack,
-    ) -> None:
-        self._originator = originator
+    def __init__(self, route: Route, instances: list[Instance], stack: ExitStack) -> None:
+        self._originator = route.originator
         self._stores: dict[tuple[str, str], Store] = {}
         pairs = [(cls, syntaxes[0]) for cls, syntaxes in Store.contexts(instances)]
         for start in range(0, len(pairs), MAXIMUM_CONTEXTS):
             batch = pairs[start : start + MAXIMUM_CONTEXTS]
-            client = stack.enter_context(Client(destination, calling_ae_title=ae_title))
+            client = stack.enter_context(Client(route.destination, calling_ae_title=route.ae_title))
             some = [one for one in instances if _pair(one) in batch]
             store = client.store(some)
             self._stores.update(dict.fromkeys(batch, store))
@@ -208,36 +237,42 @@ def _pair(instance: Instance) -> tuple[str, str]:
     return instance.sop_class_uid, instance.transfer_syntax_uid
 
 
-def serve_get(
-    association: ServedAssociation, context_id: int, message: CGetRQ, archive: Archive
-) -> None:
+def serve_get(request: Request, archive: Archive) -> None:
     """Answer one C-GET: the sub-operations come back over the same association."""
-    request = _Request(association, context_id, message)
+    behaviour = request.behaviour
     instances = request.read(archive)
     if instances is None:
         return
-    message_ids = _message_ids()
+    message_ids = cycle(range(1, 0x10000))
 
     def send(instance: Instance) -> int:
-        for context in association.contexts.values():
-            accepted = (context.abstract_syntax, context.transfer_syntax)
-            if context.requestor_is_scp and accepted == _pair(instance):
-                return _send_back(association, context.context_id, next(message_ids), instance)
-        return 0x0122  # SOP class not supported: no context in which it could be sent
+        context_id = context_for(request.association, instance)
+        if context_id is None:
+            return _SOP_CLASS_NOT_SUPPORTED
+        return _send_back(request, context_id, next(message_ids), instance)
 
-    request.perform(instances, send)
+    def get() -> None:
+        request.perform(instances, behaviour.sending(behaviour.sending_back(request, send)))
 
-
-def _message_ids() -> Iterator[int]:
-    while True:
-        yield from range(1, 0x10000)
+    behaviour.retrieve(request, instances, get)
 
 
-def _send_back(
-    association: ServedAssociation, context_id: int, message_id: int, instance: Instance
-) -> int:
+def context_for(association: ServedAssociation, instance: Instance) -> int | None:
+    """Give the presentation context in which an instance can be sent back, if there is one."""
+    for context in association.contexts.values():
+        accepted = (context.abstract_syntax, context.transfer_syntax)
+        if context.requestor_is_scp and accepted == _pair(instance):
+            return context.context_id
+    return None
+
+
+def _send_back(request: Request, context_id: int, message_id: int, instance: Instance) -> int:
+    association = request.association
     send_instance(association, context_id, message_id, instance)
     response = association.next_message().message
+    while isinstance(response, CCancelRQ):  # it may be on its way when the C-STORE-RQ arrives
+        request.cancel_seen |= response.message_id_being_responded_to == request.message.message_id
+        response = association.next_message().message
     if not isinstance(response, CStoreRSP) or response.message_id_being_responded_to != message_id:
         raise RemoteProtocolError("The peer did not answer the C-STORE sub-operation.")
     return response.status

@@ -45,6 +45,7 @@ class Task:
         root: The folder of the archive, absolute.
         layout: Of its tree.
         durability: As for :class:`pypx.Archive`.
+        index_wait: As for :class:`pypx.Archive`.
         host: The address to bind.
         port: The port that the supervisor has reserved.
         ae_title: What we are called.
@@ -59,6 +60,7 @@ class Task:
     root: str
     layout: str
     durability: Literal["full", "none"] = "full"
+    index_wait: float = 2.0
     host: str = "127.0.0.1"
     port: int = 0
     ae_title: str = "PYPX"

@@ -70,7 +70,9 @@ def _log_to(relay: Relay, level: int) -> None:
 
 
 def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) -> None:
-    with Archive(task.root, layout=task.layout, durability=task.durability) as archive:
+    with Archive(
+        task.root, layout=task.layout, durability=task.durability, index_wait=task.index_wait
+    ) as archive:
         receiver = Receiver(
             archive,
             host=task.host,
