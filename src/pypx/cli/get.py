@@ -102,7 +102,7 @@ def _get(
             unexpected.append(event.sop_instance_uid)
 
     log_to(out)
-    with invocation.open_archive(create=True) as archive:
+    with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(out, archive.notes)
         with (
             watching(invocation, archive) as watch,
