@@ -152,6 +152,12 @@ def silent(exchange: Exchange) -> None:
     exchange.wait_for_cancel()
 
 
+def pending_for_ever(exchange: Exchange) -> None:
+    while not exchange.association.cancelled(exchange.request.message_id):
+        exchange.progress(0xFF00, 9, 1, 0, 0)
+        time.sleep(0.1)
+
+
 def another_message(exchange: Exchange) -> None:
     exchange.send(CGetRSP(4242, 0x0000))
 
@@ -162,6 +168,7 @@ def another_message(exchange: Exchange) -> None:
         (cut_in_an_object, ConnectionLostError),
         (silent_in_an_object, PeerTimeoutError),
         (silent, PeerTimeoutError),
+        (pending_for_ever, PeerTimeoutError),
         (another_message, RemoteProtocolError),
     ],
 )

@@ -81,7 +81,7 @@ class GetOnce(Iterator[Progress]):
         self._message_id = message_id
         self._on_store = on_store
         self._encoding = encoding_of(context.transfer_syntax)
-        self._started = self._heard = time.monotonic()
+        self._started = self._heard = self._advanced = time.monotonic()
         self._cancel_wanted = False
         self._cancelled_at: float | None = None
         self._in_data_set = False
@@ -125,8 +125,9 @@ class GetOnce(Iterator[Progress]):
         data = self._collect() if received.message.has_data_set else None
         whole = Received(received.context_id, received.message, data)
         response = self._connection.response_to(self._message_id, CGetRSP, whole)
-        self.progress = self.progress.updated(response)
+        before, self.progress = self.progress, self.progress.updated(response)
         if category(response.status) is Category.PENDING:
+            self._check_progress(before)
             return self.progress
         self.result = RetrieveResult(
             response.status,
@@ -144,7 +145,9 @@ class GetOnce(Iterator[Progress]):
             self._refuse(context_id, request)
             return
         status = self._on_store(self, context_id, request)
-        self._heard = time.monotonic()  # our disk may have been slow, and the PACS waited for us
+        self._heard = self._advanced = (
+            time.monotonic()
+        )  # our disk may have been slow, and the PACS waited for us
         if status >> 8 == _OUT_OF_RESOURCES:
             self.cancel()  # the rest would be sent only to be refused
 
@@ -226,6 +229,19 @@ class GetOnce(Iterator[Progress]):
             raise PeerTimeoutError(
                 f"{connection.address} was silent for {connection.timeouts.response:g} s "
                 "in the middle of a C-GET.",
+                phase="response",
+                hint="The PACS may fetch from slow storage: allow more time with --timeout.",
+            )
+
+    def _check_progress(self, before: Progress) -> None:
+        """Give up a PACS that says nothing but that it is busy."""
+        now, limit = time.monotonic(), self._connection.timeouts.response
+        if self.progress != before:
+            self._advanced = now
+        elif now - self._advanced > limit:
+            raise PeerTimeoutError(
+                f"{self._connection.address} said for {limit:g} s that the C-GET is pending, "
+                "and sent nothing.",
                 phase="response",
                 hint="The PACS may fetch from slow storage: allow more time with --timeout.",
             )
