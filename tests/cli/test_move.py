@@ -305,7 +305,7 @@ def test_a_list_that_is_cut_moves_nothing(px: Px, asked: _Asked) -> None:
     with Scripted(find=find, move=asked.move) as scripted:
         ran = px("move", scripted.address, "--to", "THERE", "-k", "AccessionNumber=A*")
     assert ran.code == 1
-    assert "nothing was moved" in ran.err
+    assert "nothing was asked for" in ran.err
     assert asked.moves == []
 
 
@@ -316,14 +316,14 @@ def test_a_pacs_that_ignores_a_key_is_not_asked_to_send_everything(
     asked.found["STUDY"] = [{"StudyInstanceUID": "1.2", **returned}]
     ran = px("move", scripted.address, "--to", "THERE", "-k", "ModalitiesInStudy=MR")
     assert ran.code == 1
-    assert "seems to ignore the key ModalitiesInStudy; nothing was moved" in ran.err
+    assert "seems to ignore the key ModalitiesInStudy; nothing was asked for" in ran.err
     assert asked.moves == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Nothing says what to move"),
+        ([], "Nothing says what is to be sent"),
         (["-k", "StudyInstanceUID"], "StudyInstanceUID has no value"),
         (["-k", "Modality=MR"], "every study"),
         (["-k", "StudyInstanceUID=1.2", "-k", "InstanceNumber=1"], "every series"),

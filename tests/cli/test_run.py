@@ -28,6 +28,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "echo",
             "find",
             "move",
+            "get",
             "store",
             "listen",
             "ls",

@@ -12,15 +12,18 @@ import pytest
 from pypx.address import Address
 from pypx.archive import Archive
 from pypx.client.client import Client
+from pypx.client.sop_classes import SOPClasses
 from pypx.dicom import uids
 from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ, CStoreRSP
 from pypx.net.connection import Connection
 from pypx.receiver.receiver import Receiver
+from pypx.receiver.retrieved import Retrieved
 from tests.archive.helpers import content, names, superseded
 from tests.crash.conftest import mounted
 from tests.crash.load import CONTEXTS, TIMEOUTS
 from tests.listening import Ledger, Listener, associated, check, send
 from tests.objects import CT_IMAGE, data_set
+from tests.scripted import Exchange, Scripted
 
 PAGE = 4096
 SIZE = 4 << 20  # bytes of the disk
@@ -204,3 +207,39 @@ def test_d4_no_inode_left(tmp_path: Path) -> None:
             filler.unlink(missing_ok=True)
         assert small.send(2).status == 0
         small.assert_in_order()
+
+
+def test_d1_a_full_disk_ends_a_c_get_of_ours(tmp_path: Path) -> None:
+    """What fits is stored, the next is refused as out of resources, the rest is cancelled."""
+    statuses: list[int] = []
+    cancelled: list[bool] = []
+
+    def large(exchange: Exchange) -> None:
+        number = 0
+        while not statuses or statuses[-1] == 0:
+            number += 1
+            statuses.append(exchange.store(number, PixelData=LARGE))
+        cancelled.append(exchange.wait_for_cancel())
+        exchange.progress(0xFE00, 99, number - 1, 1, 0)
+
+    with (
+        mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={SIZE}", "px") as root,
+        Archive(root / "archive") as archive,
+        Scripted(get=large) as scripted,
+        Client(scripted.address, timeouts=TIMEOUTS) as client,
+    ):
+        names_ = {"calling_ae_title": "SCRIPTED", "called_ae_title": "PYPX"}
+        with Retrieved(archive, host="127.0.0.1", **names_) as retrieved:
+            classes = SOPClasses((CT_IMAGE,), True)
+            keys = {"StudyInstanceUID": "1.2.3"}
+            result = client.get(keys, retrieved.store, sop_classes=classes).run()
+        stored = len(statuses) - 1
+        assert (result.status, cancelled) == (0xFE00, [True])
+        assert statuses == [0] * stored + [OUT_OF_RESOURCES]
+        assert stored > 1
+        assert retrieved.totals.instances == stored
+        tree = list((root / "archive").glob("[!.]*/**/*.dcm"))
+        assert len(tree) == stored
+        report = archive.check(checksums=True)
+        assert report.ok, report
+        assert names(archive.root / ".pypx/incoming") == []

@@ -170,6 +170,7 @@ TOLERATED = {
     "a group length of odd size": element(0x0000, b"\0") + b"".join(ECHO),
     "elements in another order": command_set(*reversed(ECHO)),
     "an empty optional element": command_set(*ECHO, element(0x0902, b"")),
+    "an element of another group": command_set(*ECHO) + b"\x08\0\x58\0\2\0\0\x0031",
     "a UID padded with a space": command_set(
         element(0x0002, b"1.2.840.10008.1.1 "), us(0x0100, 0x0030), us(0x0110, 7), NO_DATA_SET
     ),
@@ -193,7 +194,6 @@ REFUSED = {
     "no message id": command_set(VERIFICATION, us(0x0100, 0x0030), NO_DATA_SET),
     "no SOP instance": command_set(CT, us(0x0100, 0x0001), us(0x0110, 7), DATA_SET),
     "no status": command_set(us(0x0100, 0x8020), us(0x0120, 7), NO_DATA_SET),
-    "another group": command_set(*ECHO) + b"\x08\0\x05\0\0\0\0\0",
     "an element cut short": command_set(*ECHO)[:-1],
     "a header cut short": command_set(*ECHO) + b"\0\0\2",
     "a length of FFFFFFFEH": command_set(*ECHO) + b"\0\0\x02\x09\xfe\xff\xff\xff",

@@ -19,6 +19,7 @@ COMMANDS = {
     "echo": "Does the PACS answer (C-ECHO)?",
     "find": "Query a PACS (C-FIND).",
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
+    "get": "Fetch images from a PACS (C-GET) into the archive.",
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",

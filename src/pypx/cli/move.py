@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.address import check_ae_title
+from pypx.cli.asking import ask_for
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
-from pypx.cli.progress import TransferProgress
 from pypx.cli.transfer import Transfer
-from pypx.dimse.status import Category
 from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
@@ -90,7 +88,6 @@ def command(
     if transfer.destination != aet and (host is not None or port is not None):
         raise ConfigError(f"--host and --port are of our listener, and {to} is not us.")
     with closing(invocation.client(chosen)) as client:
-        mover = _Mover(invocation, client, wish, transfer)
         try:
             units = identifiers(client, wish, invocation.out)
             if transfer.destination == aet:
@@ -99,9 +96,9 @@ def command(
                 warn_of_loopback(invocation, chosen, host)
                 client.associate(wish.model)  # a dead PACS is no reason to make an archive
                 with receiving(invocation, chosen, host, port, aet) as receiver:
-                    mover.run(units, receiver)
+                    _move(invocation, client, wish, transfer, units, receiver)
             else:
-                mover.run(units, None)
+                _move(invocation, client, wish, transfer, units, None)
         except KeyboardInterrupt:
             transfer.interrupt()
         except ConfigError:
@@ -111,96 +108,41 @@ def command(
     return transfer.tell(invocation.out)
 
 
-class _Mover:
-    """Asks for one unit after the other."""
+def _move(
+    invocation: Invocation,
+    client: Client,
+    wish: Wish,
+    transfer: Transfer,
+    units: list[dict[str, str]],
+    receiver: Receiver | None,
+) -> None:
+    """Move the units, and wait for what comes late."""
 
-    def __init__(
-        self, invocation: Invocation, client: Client, wish: Wish, transfer: Transfer
-    ) -> None:
-        self._invocation = invocation
-        self._out = invocation.out
-        self._client = client
-        self._wish = wish
-        self._transfer = transfer
-        self._under_way: Move | None = None
-        self._succeeded = False
-
-    def run(self, units: list[dict[str, str]], receiver: Receiver | None) -> None:
-        """Move the units, and wait for what comes late."""
-        out, transfer = self._out, self._transfer
-        if len(units) > 1:
-            out.say(f"The keys name {counted(len(units), self._wish.level)}.")
-        if receiver is not None:
-            transfer.received = receiver.totals
-        started = time.monotonic()
-        interrupts = self._invocation.interrupts
-        interrupts.cancel = self._cancel
-        with TransferProgress(out, f"to {transfer.destination}") as bar:
-            try:
-                for number, unit in enumerate(units, 1):
-                    self._move(unit, receiver, bar)
-                    if interrupts.count and (number < len(units) or not self._succeeded):
-                        transfer.interrupt()
-                    if transfer.error is not None or interrupts.count:
-                        break
-            finally:
-                interrupts.cancel = None
-                transfer.seconds = time.monotonic() - started
-            if receiver is not None:
-                self._settle(receiver)
-
-    def _cancel(self) -> None:
-        """Do what the first Ctrl-C does; it may come between any two lines below."""
-        if self._under_way is not None:
-            self._under_way.cancel()
-        elif self._client.peer is None:
-            raise KeyboardInterrupt  # still connecting: nothing has been asked for
-
-    def _move(self, unit: dict[str, str], receiver: Receiver | None, bar: TransferProgress) -> None:
-        transfer, wish = self._transfer, self._wish
-        move = self._client.move(
+    def ask(unit: dict[str, str]) -> Move:
+        return client.move(
             unit,
             destination=transfer.destination,
             level=wish.level,
             model=wish.model,
             last_activity=receiver.last_activity if receiver else None,
         )
-        self._under_way = move
-        if self._invocation.interrupts.count:
-            move.cancel()  # it came after the request, when there was nothing to cancel yet
-        self._invocation.describe(self._client)
-        error = None
-        try:
-            for progress in move:
-                bar.show(
-                    progress.remaining,
-                    transfer.completed + (progress.completed or 0),
-                    transfer.failed + (progress.failed or 0),
-                    transfer.warning + (progress.warning or 0),
-                )
-        except PypxError as raised:
-            error = raised
-        self._under_way = None
-        result = move.result
-        self._succeeded = result is not None and result.category is Category.SUCCESS
-        transfer.add(move.progress, result, error)
-        if result is not None:
-            done = result.progress.completed
-            self._out.detail(
-                f"C-MOVE of {', '.join(unit.values())} ended with status "
-                f"{result.status:04X}H after {result.seconds:.2f} s, "
-                f"{'an unknown number' if done is None else done} completed"
-            )
 
-    def _settle(self, receiver: Receiver) -> None:
-        """Wait for instances that come after the last word of the PACS, as some do."""
-        transfer, totals = self._transfer, receiver.totals
-        ended = time.monotonic()
-        latest = ended + (self._invocation.timeout or _LATEST)
-        while (now := time.monotonic()) < latest:
-            arrived = totals.instances + totals.failures
-            if transfer.sent and arrived >= transfer.sent:
-                return
-            if now - max(receiver.last_activity(), ended) >= _QUIET:
-                return
-            time.sleep(_POLL)
+    if receiver is not None:
+        transfer.received = receiver.totals
+    ask_for(units, ask, invocation, client, wish.level, transfer)
+    if receiver is not None:
+        _settle(transfer, receiver, invocation.timeout)
+
+
+def _settle(transfer: Transfer, receiver: Receiver, timeout: float | None) -> None:
+    """Wait for instances that come after the last word of the PACS, as some do."""
+    totals = receiver.totals
+    ended = time.monotonic()
+    latest = ended + (timeout or _LATEST)
+    while (now := time.monotonic()) < latest:
+        arrived = totals.instances + totals.failures
+        if transfer.sent and arrived >= transfer.sent:
+            return
+        if now - max(receiver.last_activity(), ended) >= _QUIET:
+            return
+        time.sleep(_POLL)

@@ -1,6 +1,6 @@
-"""What to ask for: from the keys of the user to the unique keys that a C-MOVE takes.
+"""What to ask for: from the keys of the user to the unique keys that a retrieval takes.
 
-In: keys and a client. Out: the level, and an identifier for each C-MOVE. A C-MOVE with
+In: keys and a client. Out: the level, and an identifier for each C-MOVE or C-GET. One with
 other keys than unique ones is refused by most PACS (PS3.4 §C.4.2.1.4.1), or moves more
 than was meant; so such keys are looked up with C-FIND, level by level.
 """
@@ -32,7 +32,7 @@ _UNIQUE = {
 
 
 class NoMatchError(PypxError):
-    """Nothing on the PACS has the keys: nothing was moved."""
+    """Nothing on the PACS has the keys: nothing was asked for."""
 
     kind = "no-match"
 
@@ -51,7 +51,7 @@ class Wish:
 
     Attributes:
         keys: All with values.
-        level: Of what is moved.
+        level: Of what is asked for.
         model: The query/retrieve model.
     """
 
@@ -66,7 +66,7 @@ class Wish:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels of the model down to that of what is moved."""
+        """The levels of the model down to that of what is asked for."""
         first = 0 if self.model == "patient" else 1
         return _LEVELS[first : _LEVELS.index(self.level) + 1]
 
@@ -91,12 +91,12 @@ def read_wish(
     empty = [key for key, value in keys.items() if not value]
     if empty:
         raise ConfigError(
-            f"{empty[0]} has no value: it does not say what to move.",
+            f"{empty[0]} has no value: it does not say what is to be sent.",
             hint=f"-k {empty[0]}=VALUE; if really everything is meant, -k '{empty[0]}=*'.",
         )
     if not keys:
         raise ConfigError(
-            "Nothing says what to move.",
+            "Nothing says what is to be sent.",
             hint="Give a key, for example -k StudyInstanceUID=… or -k AccessionNumber=…",
         )
     if level is None:
@@ -116,7 +116,7 @@ def read_wish(
 
 
 def identifiers(client: Client, wish: Wish, out: Output) -> list[dict[str, str]]:
-    """Give the keys of each C-MOVE: one for each patient, study, series or image.
+    """Give the keys of each request: one for each patient, study, series or image.
 
     Raises:
         NoMatchError: Nothing on the PACS has the keys.
@@ -137,7 +137,7 @@ def identifiers(client: Client, wish: Wish, out: Output) -> list[dict[str, str]]
             out.detail(f"{len(found)} found at the {level} level")
             if not found:
                 raise NoMatchError(
-                    f"Nothing on {client.address} matches the keys, so nothing was moved.",
+                    f"Nothing on {client.address} matches the keys, so nothing was asked for.",
                     hint="px find with the same keys shows what there is.",
                 )
     return found
@@ -163,7 +163,7 @@ def _look_up(
 ) -> Iterator[dict[str, str]]:
     """Ask with C-FIND for the unique keys of a level.
 
-    A PACS that ignores a key gives everything, and everything would then be moved.
+    A PACS that ignores a key gives everything, and everything would then be sent.
     """
     unique = _UNIQUE[level]
     seen = set()
@@ -184,12 +184,12 @@ def _look_up(
     if found.truncated:
         raise _TooManyError(
             f"{client.address} has more matches than the {found.count} that it gave; "
-            "nothing was moved.",
+            "nothing was asked for.",
             hint="Ask for less at once, for example by ranges of StudyDate.",
         )
     if found.count and notes.ignored:
         raise _IgnoredKeyError(
             f"{client.address} seems to ignore the key {', '.join(notes.ignored)}; "
-            "nothing was moved.",
+            "nothing was asked for.",
             hint="Look with px find, and give the UIDs of what you want.",
         )

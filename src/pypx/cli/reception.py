@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from pypx.receiver.receiver import Receiver
     from pypx.receiver.watch import Watch
 
-__all__ = ["allow_rules", "log_to", "own_address", "receiving", "warn_of_loopback"]
+__all__ = [
+    "allow_rules",
+    "log_to",
+    "own_address",
+    "receiving",
+    "tell_notes",
+    "warn_of_loopback",
+    "watching",
+]
 
 _PROBE_TIMEOUT = 2.0
 _HOOKS_GRACE = 60.0  # seconds, unless --timeout says otherwise
@@ -128,7 +136,7 @@ def receiving(
     with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(invocation.out, archive.notes)
         with (
-            _watching(invocation, archive) as watch,
+            watching(invocation, archive) as watch,
             Receiver(
                 archive, host=bound, port=own.port, ae_title=aet, allow=rules, observer=watch
             ) as receiver,
@@ -140,7 +148,7 @@ def receiving(
 
 
 @contextmanager
-def _watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
+def watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
     """Tell the hooks of each series; what they have not taken at the end waits on the disk."""
     from pypx.cli.show import count
     from pypx.receiver.hooks import HOOKS_FOLDER, Hooks

@@ -1,4 +1,4 @@
-"""What C-MOVEs brought: the words of the PACS, compared with what arrived.
+"""What C-MOVEs or C-GETs brought: the words of the PACS, compared with what arrived.
 
 In: results and errors of each, and the totals of our receiver. Out: one verdict, as a
 sentence, JSON and an exit code. The last status of a PACS says little: some answer success
@@ -28,10 +28,11 @@ class _PartialError(PypxError):
 
 
 class Transfer:
-    """The sum of one or more C-MOVEs.
+    """The sum of one or more C-MOVEs or C-GETs.
 
     Args:
         destination: Where the PACS sends.
+        service: How it is asked: ``C-MOVE`` or ``C-GET``.
 
     Attributes:
         completed: How many sub-operations the PACS calls completed; so also for the
@@ -40,10 +41,14 @@ class Transfer:
         seconds: From the first request to the last answer.
         received: The totals of our receiver, where we have one.
         error: What ended the command before its end.
+        unexpected: SOP Instance UIDs of what came though nobody asked for it, where it is
+            known what was; it is stored.
     """
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, service: str = "C-MOVE") -> None:
         self.destination = destination
+        self.service = service
+        self.unexpected: list[str] | None = None
         self.completed = self.failed = self.warning = self.remaining = 0
         self.counted = False
         self.seconds = 0.0
@@ -53,7 +58,7 @@ class Transfer:
         self._empty = 0
         self._refused: list[StatusError] = []
         self._warned = False
-        self._interrupted = False
+        self._interrupted = self._cancelled_status = False
         self._failed_uids: list[str] = []
 
     @property
@@ -77,7 +82,7 @@ class Transfer:
         if result is not None:
             self._failed_uids += result.failed_sop_instance_uids
             self._warned |= result.category is Category.WARNING
-            self._interrupted |= result.category is Category.CANCEL
+            self._cancelled_status |= result.category is Category.CANCEL
         if isinstance(error, StatusError):
             self._refused.append(error)
         elif error is not None:
@@ -94,7 +99,9 @@ class Transfer:
             out.document(self._document(error))
         elif error is None or self.sent or self.failed:
             out.line(self._sentence())
-            self._name_failed(out)
+            self._name_uids(out, "Failed SOP Instance UIDs", self._failed_uids)
+        if out.form != "json" and self.unexpected:
+            self._name_uids(out, "Stored, though nobody asked for them", self.unexpected)
         out.flush()
         if error is not None:
             out.error(error)
@@ -103,15 +110,17 @@ class Transfer:
     def _verdict(self) -> PypxError | None:
         """Decide what there is to complain about, the cause before its effects."""
         received = self.received
-        if self._interrupted or isinstance(self.error, CancelledError):
+        if self._interrupted:
             return self._cancelled()
         failure = received.last_failure if received else None
         if received and failure and failure.status >> 8 == _OUT_OF_RESOURCES:
             return ArchiveError(
                 f"The archive did not take {received.failures} instances: "
                 f"{failure.comment or 'out of resources'}",
-                hint="Make room or give the right to write there, and move them again.",
+                hint="Make room or give the right to write there, and ask for them again.",
             )
+        if self._cancelled_status:  # also by us, when the archive takes no more: see above
+            return self._cancelled()
         if self.error is not None:
             return self.error
         if self._refused:
@@ -126,15 +135,26 @@ class Transfer:
         if self._empty and self.sent:
             return _PartialError(
                 f"{self._empty} of {self._asked} requests ended with success, but sent nothing.",
-                hint="The PACS may be too busy; -v says which, so that they can be moved again.",
+                hint="The PACS may be too busy; -v says which, to ask for them again.",
             )
-        if received and self.counted and received.instances < self.sent:
-            return _PartialError(
-                f"The PACS says that it sent {self.sent} instances, but only "
-                f"{received.instances} arrived here.",
-                hint="Check that no other listener has this AE title, and move them again.",
-            )
+        if received and self.counted and self._expected(received) < self.sent:
+            return self._lost(received)
         return None
+
+    def _expected(self, received: Totals) -> int:
+        """How many of the instances that arrived were asked for, as far as that is known."""
+        return received.instances - len(self.unexpected or ())
+
+    def _lost(self, received: Totals) -> PypxError:
+        hint = "Check that no other listener has this AE title, and ask for them again."
+        if self.service == "C-GET":
+            hint = "The log of the PACS may say why; ask for them again."
+        others = f", and {len(self.unexpected)} that nobody asked for" if self.unexpected else ""
+        return _PartialError(
+            f"The PACS says that it sent {self.sent} instances, but only "
+            f"{self._expected(received)} arrived here{others}.",
+            hint=hint,
+        )
 
     def _cancelled(self) -> PypxError:
         if isinstance(self.error, CancelledError):
@@ -155,7 +175,7 @@ class Transfer:
 
     def _partial(self) -> PypxError:
         if not self.failed:
-            return _PartialError("The PACS ended the C-MOVE with a warning.")
+            return _PartialError(f"The PACS ended the {self.service} with a warning.")
         named = len(self._failed_uids)
         which = "" if named >= self.failed else " The PACS does not name all of them."
         received = self.received
@@ -163,7 +183,7 @@ class Transfer:
         why = f" Here the last one was refused: {ours.comment}" if ours and ours.comment else ""
         return _PartialError(
             f"{self.failed} of {self.sent + self.failed} instances were not sent.{which}{why}",
-            hint="The log of the PACS says why; move them again.",
+            hint="The log of the PACS says why; ask for them again.",
         )
 
     def _status(self, error: PypxError | None) -> str:
@@ -188,6 +208,8 @@ class Transfer:
         if self.received is not None:
             document["received"] = self.received.instances
             document["bytes"] = self.received.bytes
+        if self.unexpected is not None:
+            document["unexpected_sop_instance_uids"] = self.unexpected
         if error is not None:
             document["error"] = error_object(error)
         return document
@@ -211,11 +233,12 @@ class Transfer:
             text = f"{text} ({received.duplicates} were here already)"
         return text
 
-    def _name_failed(self, out: Output) -> None:
-        if not self._failed_uids:
+    @staticmethod
+    def _name_uids(out: Output, what: str, uids: list[str]) -> None:
+        if not uids:
             return
-        shown = self._failed_uids[:_MOST_NAMED]
-        out.write("Failed SOP Instance UIDs:\n")
+        shown = uids[:_MOST_NAMED]
+        out.write(f"{what}:\n")
         out.write("".join(f"  {visible(uid)}\n" for uid in shown))
-        if len(self._failed_uids) > len(shown):
-            out.write(f"and {len(self._failed_uids) - len(shown)} more, which --json names\n")
+        if len(uids) > len(shown):
+            out.write(f"and {len(uids) - len(shown)} more, which --json names\n")

@@ -17,7 +17,7 @@ from pypx.dimse.messages import CEchoRQ, CEchoRSP
 from pypx.errors import NoPresentationContextError, StatusError
 from pypx.net.channel import MAXIMUM_LENGTH
 from pypx.net.connection import Connection, Timeouts
-from pypx.ul.negotiation import AcceptedContext, propose
+from pypx.ul.negotiation import AcceptedContext, propose, propose_roles
 from pypx.ul.pdu import AAssociateRQ, UserInformation
 from pypx.values import frozen
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pypx.archive import Archive
+    from pypx.client.get import Get, GetOnce, OnStore
     from pypx.client.move import Move
     from pypx.client.query import Keys, Level, Matches, Model
     from pypx.client.sending import Sending
+    from pypx.client.sop_classes import SOPClasses, StorageContext
     from pypx.client.store import Instance, Store
+    from pypx.dicom.data_set import DataSet
 
 __all__ = ["Client", "Echo", "Peer"]
 
@@ -91,6 +94,7 @@ class Client:
         self.timeouts = timeouts or Timeouts()
         self._model = model
         self._connections: list[Connection] = []
+        self._get: tuple[Sequence[StorageContext], Connection] | None = None
         self._message_id = 0
 
     def __enter__(self) -> Client:
@@ -104,11 +108,17 @@ class Client:
 
     def close(self) -> None:
         """Release the associations."""
+        if self._get is not None:
+            self._get[1].release()
+            self._get = None
         while self._connections:
             self._connections.pop().release()
 
     def abort(self) -> None:
         """Abort the associations."""
+        if self._get is not None:
+            self._get[1].abort()
+            self._get = None
         while self._connections:
             self._connections.pop().abort()
 
@@ -122,8 +132,14 @@ class Client:
         """The presentation contexts that the peer accepted last; none without an association."""
         return tuple(self._connections[-1].contexts.values()) if self._connections else ()
 
-    def connect(self, contexts: Iterable[tuple[str, Sequence[str]]]) -> Connection:
+    def connect(
+        self, contexts: Iterable[tuple[str, Sequence[str]]], *, scp_of: Iterable[str] = ()
+    ) -> Connection:
         """Make an association of its own with these abstract and transfer syntaxes.
+
+        Args:
+            contexts: Each is a presentation context.
+            scp_of: Abstract syntaxes of which we are the provider (PS3.7 §D.3.3.4).
 
         Raises:
             LocalProtocolError: More than 128 contexts.
@@ -137,6 +153,7 @@ class Client:
                 maximum_length=MAXIMUM_LENGTH,
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
+                role_selections=propose_roles(scp_of) if scp_of else (),
             ),
         )
         return Connection.open(self.address, request, self.timeouts)
@@ -193,11 +210,12 @@ class Client:
             )
         return Echo(seconds, _peer(connection), context.transfer_syntax)
 
-    def associate(self, model: Model | str | None = None) -> None:
+    def associate(self, model: Model | str | None = None, *, service: str = "C-MOVE") -> None:
         """Make the association for query and retrieve now, to know early that there is none.
 
         Args:
             model: The information model that must be accepted; None for the client's own.
+            service: ``C-MOVE`` or ``C-GET``; what must be accepted.
 
         Raises:
             ConfigError: The model is unknown.
@@ -205,7 +223,11 @@ class Client:
         """
         from pypx.client.query import Model
 
-        self._context(Model.parse(model or self._model).move_sop_class, _QUERY_RETRIEVE)
+        wanted = Model.parse(model or self._model)
+        if service == "C-GET":
+            self._context(wanted.get_sop_class, (wanted.find_sop_class, wanted.get_sop_class))
+        else:
+            self._context(wanted.move_sop_class, _QUERY_RETRIEVE)
 
     def find(
         self,
@@ -284,6 +306,98 @@ class Client:
             check_ae_title(destination),
             last_activity=last_activity,
         )
+
+    def sop_classes(
+        self, keys: Keys, *, level: Level | str = "study", model: Model | str | None = None
+    ) -> SOPClasses:
+        """Ask the PACS which SOP classes unique keys name, for :meth:`get`.
+
+        Raises:
+            ConfigError: A key, level or model is unknown.
+            NetworkError, AssociationError, ProtocolError: The association ended.
+        """
+        from pypx.client.query import Level
+        from pypx.client.sop_classes import find_sop_classes
+
+        return find_sop_classes(self, keys, Level.parse(level), model)
+
+    def get(
+        self,
+        keys: Keys,
+        on_store: OnStore,
+        *,
+        level: Level | str = "study",
+        model: Model | str | None = None,
+        sop_classes: SOPClasses | None = None,
+    ) -> Get:
+        """Have the PACS send what matches over our own association (C-GET).
+
+        Args:
+            keys: Unique keys, e.g. ``StudyInstanceUID``.
+            on_store: Keeps one instance, see :data:`pypx.client.get.OnStore`; for an archive
+                ``pypx.receiver.retrieved.Retrieved(…).store``.
+            level: ``patient``, ``study``, ``series`` or ``image``.
+            model: ``patient`` or ``study`` root; None for the client's own.
+            sop_classes: What is to come; None asks the PACS first (:meth:`sop_classes`).
+
+        Returns:
+            An iterator of progress; ``.result`` is there at its end.
+
+        Raises:
+            ConfigError: A key, level or model is wrong.
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from functools import partial
+
+        from pypx.client.get import Get
+        from pypx.client.query import Level, Model, make_identifier
+        from pypx.client.sop_classes import pack
+
+        level = Level.parse(level)
+        sop_class = Model.parse(model or self._model).get_sop_class
+        identifier = make_identifier(keys, level)
+        if sop_classes is None:
+            sop_classes = self.sop_classes(keys, level=level, model=model)
+        batches = pack(sop_classes.contexts())
+        begin = partial(self._begin_get, sop_class, identifier, on_store)
+        begins = [partial(begin, batch) for batch in batches]
+        return Get(begins, until_whole=not sop_classes.exact)
+
+    def _begin_get(
+        self,
+        sop_class: str,
+        identifier: DataSet,
+        on_store: OnStore,
+        storage: Sequence[StorageContext],
+    ) -> GetOnce:
+        """Send a C-GET over an association with these storage contexts."""
+        from pypx.client.get import GetOnce
+
+        connection = self._get_connection(sop_class, storage)
+        context = connection.context_for(sop_class)
+        if context is None or len(connection.contexts) == 1:
+            accepted = "the association, but not C-GET"
+            if context is not None:
+                accepted = "C-GET, but none of the SOP classes that are to be sent"
+            raise NoPresentationContextError(
+                f"{self.address} accepts {accepted}.",
+                hint="Use px move: many PACS send only to destinations that they know.",
+            )
+        message_id = self._next_message_id()
+        return GetOnce(connection, context, message_id, identifier, self.calling_ae_title, on_store)
+
+    def _get_connection(self, sop_class: str, storage: Sequence[StorageContext]) -> Connection:
+        """Give the association of the last C-GET if it has these contexts, or make one."""
+        wanted = ((sop_class, _UNCOMPRESSED), *storage)
+        if self._get is not None:
+            old, connection = self._get
+            if old == wanted and connection.is_open and not connection.busy:
+                return connection
+            self._get = None
+            connection.release()
+        connection = self.connect(wanted, scp_of=[uid for uid, _ in storage])
+        self._get = wanted, connection
+        return connection
 
     def store(self, instances: Sequence[Instance]) -> Store:
         """Make an association for these instances (C-STORE); send them with ``.send(instance)``.

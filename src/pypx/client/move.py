@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
+from pypx.dicom.encoding import Encoding
 from pypx.dimse import status as status_codes
-from pypx.dimse.messages import CCancelRQ, CMoveRQ, CMoveRSP
+from pypx.dimse.messages import CCancelRQ, CMoveRQ, CMoveRSP, CRetrieveRSP
 from pypx.dimse.status import Category, category
 from pypx.errors import (
     CancelledError,
@@ -25,7 +26,7 @@ from pypx.net.connection import Connection, Received
 from pypx.ul.negotiation import AcceptedContext
 from pypx.values import frozen
 
-__all__ = ["Move", "Progress", "RetrieveResult"]
+__all__ = ["Move", "Progress", "RetrieveResult", "failed_uids"]
 
 _POLL = 0.25  # seconds between looks at what else shows that the operation lives
 
@@ -39,10 +40,25 @@ class Progress:
     failed: int | None = None
     warning: int | None = None
 
+    def updated(self, response: CRetrieveRSP) -> Progress:
+        """Merge the numbers that a response has with these, which are of the one before."""
+
+        def known(new: int | None, old: int | None) -> int | None:
+            return old if new is None else new
+
+        final = category(response.status) is not Category.PENDING
+        return Progress(
+            # A final response leaves the remaining ones out unless it was cancelled.
+            known(response.number_of_remaining_suboperations, None if final else self.remaining),
+            known(response.number_of_completed_suboperations, self.completed),
+            known(response.number_of_failed_suboperations, self.failed),
+            known(response.number_of_warning_suboperations, self.warning),
+        )
+
 
 @frozen
 class RetrieveResult:
-    """How a C-MOVE ended, in the words of the PACS.
+    """How a C-MOVE or C-GET ended, in the words of the PACS.
 
     Attributes:
         status: The final status.
@@ -63,6 +79,17 @@ class RetrieveResult:
     def category(self) -> Category:
         """The category of the final status."""
         return category(self.status)
+
+
+def failed_uids(data_set: bytes | None, encoding: Encoding) -> tuple[str, ...]:
+    """Read the Failed SOP Instance UID List (0008,0058) of a final response."""
+    if not data_set:
+        return ()
+    try:
+        found = DataSet.from_bytes(data_set, encoding)
+    except DataSetError:
+        return ()  # The numbers stand without the names.
+    return tuple(str(uid) for uid in found.values_of("FailedSOPInstanceUIDList"))
 
 
 class Move(Iterator[Progress]):
@@ -120,13 +147,13 @@ class Move(Iterator[Progress]):
     def _next(self) -> Progress:
         received = self._wait()
         response = self._connection.response_to(self._message_id, CMoveRSP, received)
-        self.progress = self._updated(response)
+        self.progress = self.progress.updated(response)
         if category(response.status) is Category.PENDING:
             return self.progress
         self.result = RetrieveResult(
             response.status,
             self.progress,
-            self._failed_uids(received.data_set),
+            failed_uids(received.data_set, self._encoding),
             response.error_comment or "",
             time.monotonic() - self._started,
         )
@@ -160,33 +187,6 @@ class Move(Iterator[Progress]):
                     hint="The PACS may fetch from slow storage: allow more time with --timeout. "
                     f"Check also that it reaches {self._destination!r} from its side.",
                 )
-
-    def _updated(self, response: CMoveRSP) -> Progress:
-        """Merge the numbers that the response has with those of the responses before."""
-
-        def known(new: int | None, old: int | None) -> int | None:
-            return old if new is None else new
-
-        final = category(response.status) is not Category.PENDING
-        return Progress(
-            # A final response leaves the remaining ones out unless it was cancelled.
-            known(
-                response.number_of_remaining_suboperations,
-                None if final else self.progress.remaining,
-            ),
-            known(response.number_of_completed_suboperations, self.progress.completed),
-            known(response.number_of_failed_suboperations, self.progress.failed),
-            known(response.number_of_warning_suboperations, self.progress.warning),
-        )
-
-    def _failed_uids(self, data_set: bytes | None) -> tuple[str, ...]:
-        if not data_set:
-            return ()
-        try:
-            found = DataSet.from_bytes(data_set, self._encoding)
-        except DataSetError:
-            return ()  # The numbers stand without the names.
-        return tuple(str(uid) for uid in found.values_of("FailedSOPInstanceUIDList"))
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         meaning = status_codes.sentence(result.status, "C-MOVE")

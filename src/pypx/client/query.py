@@ -80,6 +80,11 @@ class Model(Enum):
         """The SOP class of C-MOVE in this model."""
         return uids.PATIENT_ROOT_MOVE if self is Model.PATIENT else uids.STUDY_ROOT_MOVE
 
+    @property
+    def get_sop_class(self) -> str:
+        """The SOP class of C-GET in this model."""
+        return uids.PATIENT_ROOT_GET if self is Model.PATIENT else uids.STUDY_ROOT_GET
+
 
 # What a query asks to be returned when nobody says otherwise, by level.
 RETURN_KEYS: dict[Level, tuple[str, ...]] = {

@@ -27,6 +27,7 @@ __all__ = [
     "VERIFICATION",
     "is_storage",
     "is_valid_uid",
+    "may_be_storage",
     "new_uid",
     "storage_sop_classes",
     "transfer_syntaxes",
@@ -56,6 +57,8 @@ _VERSION_NAME_LENGTH = 16
 IMPLEMENTATION_VERSION_NAME = f"PYPX_{__version__}"[:_VERSION_NAME_LENGTH]
 
 _UID_LENGTH = 64
+_STANDARD_ROOT = "1.2.840.10008."
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 
 
 def is_valid_uid(text: str) -> bool:
@@ -91,6 +94,12 @@ def storage_sop_classes() -> tuple[str, ...]:
 def is_storage(uid: str) -> bool:
     """Say whether the UID is a storage SOP class of the standard; private ones are not known."""
     return _kinds().get(uid) == "S"
+
+
+def may_be_storage(uid: str) -> bool:
+    """Say whether the UID is a storage SOP class, or may be a private or a newer one."""
+    is_private = not uid.startswith(_STANDARD_ROOT)
+    return is_private or uid.startswith(_STORAGE_ROOT) or is_storage(uid)
 
 
 def transfer_syntaxes() -> tuple[str, ...]:

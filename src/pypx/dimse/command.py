@@ -159,12 +159,9 @@ def _split_strange(data: bytes) -> dict[int, bytes]:
     found = {}
     try:
         for element in decode_elements(data, Encoding.IMPLICIT_LITTLE):
-            if element.tag >> 16:
-                raise RemoteProtocolError(
-                    f"The peer sent a command set with the tag {element.tag:08X}H.",
-                    abort_reason=_INVALID_PARAMETER,
-                )
-            found[element.tag] = bytes(element.value)
+            # Orthanc 1.10.1 puts the list of failed instances (0008,0058) of a C-GET here.
+            if element.tag >> 16 == 0:
+                found[element.tag] = bytes(element.value)
     except DataSetError as error:
         raise RemoteProtocolError(
             f"The peer sent bytes that are no command set: {error.message}",

@@ -99,7 +99,7 @@ class Connection:
         self.timeouts = timeouts
         self.busy = False
         self._channel = channel
-        self._events: list[SessionEvent] = []
+        self._events: list[SessionEvent] = []  # the next one last
         self._message: MessageReceived | None = None
         self._data_set = bytearray()
         self._over = False
@@ -214,20 +214,45 @@ class Connection:
 
     def poll(self, timeout: float) -> Received | None:
         """Give the next whole message, or None when the peer was silent for ``timeout`` seconds."""
-        while True:
-            while self._events:
-                received = self._take(self._events.pop(0))
-                if received is not None:
-                    return received
+        while (event := self._next_event(timeout)) is not None:
+            received = self._take(event)
+            if received is not None:
+                return received
+        return None
+
+    def poll_part(self, timeout: float) -> MessageReceived | DataSetReceived | None:
+        """Give the next message or the next piece of its data set, for who streams.
+
+        Returns:
+            None when the peer was silent for ``timeout`` seconds. A piece is valid until
+            the next call.
+        """
+        event = self._next_event(timeout)
+        return event if isinstance(event, MessageReceived | DataSetReceived) else None
+
+    @property
+    def last_read(self) -> float:
+        """The monotonic time at which bytes last came."""
+        return self._channel.last_read
+
+    def _next_event(self, timeout: float) -> SessionEvent | None:
+        """Give the next event, reading when none is left; None after a silence.
+
+        The views of all earlier events are invalid once this reads again.
+        """
+        while not self._events:
             if self._channel.closed:
                 self._over = True
                 raise ConnectionLostError(
                     f"{self.address} closed the connection while an answer was expected."
                 )
-            self._events = self._channel.receive(timeout)
+            self._events = self._channel.receive(timeout)[::-1]
             silence = time.monotonic() - self._channel.last_read
             if not (self._events or self._channel.closed) and silence >= timeout:
                 return None
+        event = self._events.pop()
+        self._raise_if_ended(event)
+        return event
 
     def _take(self, event: SessionEvent) -> Received | None:
         match event:
@@ -241,7 +266,7 @@ class Connection:
                     data_set, self._data_set = bytes(self._data_set), bytearray()
                     return Received(context_id, self._message.message, data_set)
             case _:
-                self._raise_if_ended(event)
+                pass
         return None
 
     def _collect(self, data: memoryview) -> None:

@@ -26,18 +26,15 @@ from pypx.receiver.allow import AllowRule, is_loopback
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
-    InstanceReceived,
     Observer,
     Totals,
 )
-from pypx.receiver.store import StoreResult, answer_store, receive_instance
+from pypx.receiver.store import answer_store, event_of, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
 __all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
-_STANDARD_ROOT = "1.2.840.10008."
-_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 
 
 def check_rules(host: str, allow: Sequence[AllowRule], *, allow_any: bool = False) -> None:
@@ -74,29 +71,6 @@ class _Record:
 
     association_id: str = ""
     totals: Totals = field(default_factory=Totals)
-
-
-def _event(
-    association_id: str, request: CStoreRQ, result: StoreResult, seconds: float
-) -> InstanceReceived:
-    stored = result.stored
-    uid = request.affected_sop_instance_uid
-    if stored is None:
-        return InstanceReceived(
-            association_id, result.status, seconds, sop_instance_uid=uid, comment=result.comment
-        )
-    return InstanceReceived(
-        association_id,
-        result.status,
-        seconds,
-        stored.bytes,
-        stored.outcome.value,
-        stored.study_instance_uid,
-        stored.series_instance_uid,
-        stored.sop_instance_uid,
-        str(stored.path),
-        result.comment,
-    )
 
 
 class Receiver:
@@ -221,12 +195,7 @@ class Receiver:
         """Accept verification, and every class that is or may be a storage class."""
         if abstract_syntax == uids.VERIFICATION:
             return choose_uncompressed(proposed)
-        is_private = not abstract_syntax.startswith(_STANDARD_ROOT)
-        if (
-            is_private
-            or abstract_syntax.startswith(_STORAGE_ROOT)
-            or uids.is_storage(abstract_syntax)
-        ):
+        if uids.may_be_storage(abstract_syntax):
             return choose_transfer_syntax(proposed)
         return ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
 
@@ -248,7 +217,7 @@ class Receiver:
         result = receive_instance(
             association, received.context_id, request, self._archive, min_free=self._min_free
         )
-        event = _event(record.association_id, request, result, time.monotonic() - started)
+        event = event_of(record.association_id, request, result, time.monotonic() - started)
         record.totals.add(event)
         with self._lock:
             self.totals.add(event)

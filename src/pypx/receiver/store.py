@@ -7,22 +7,60 @@ The data set is always read to its end, so that the sender sees the status.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
 from pypx.archive import Archive, Incoming, Source, Stored
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.header import HeaderScan
 from pypx.dicom.part10 import FileMeta
 from pypx.dicom.uids import is_valid_uid
-from pypx.dimse.messages import CStoreRQ, CStoreRSP
+from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
 from pypx.dimse.status import SUCCESS
 from pypx.errors import ArchiveError, ArchiveFullError, DataSetError, PypxError
-from pypx.net.served import ServedAssociation
+from pypx.receiver.events import InstanceReceived
+from pypx.ul.negotiation import AcceptedContext
 from pypx.values import frozen, replace
 
-__all__ = ["StoreResult", "answer_store", "receive_instance"]
+__all__ = ["StoreResult", "StoreAssociation", "answer_store", "event_of", "receive_instance"]
 
 _DOES_NOT_MATCH = 0xA900
 _STORED_BUT_DIFFERS = 0xB007
 _COMMENT_LENGTH = 64
+
+
+class StoreAssociation(Protocol):
+    """An association over which a peer stores: one that it made, or one of a C-GET of ours."""
+
+    @property
+    def contexts(self) -> Mapping[int, AcceptedContext]:
+        """The presentation contexts, by context ID."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """The peer's address."""
+        ...
+
+    @property
+    def calling_ae_title(self) -> str:
+        """Who stores."""
+        ...
+
+    @property
+    def called_ae_title(self) -> str:
+        """Who keeps."""
+        ...
+
+    def data_set(self) -> Iterator[memoryview]:
+        """Give the data set, piece by piece; each is valid until the next."""
+        ...
+
+    def send(
+        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
+    ) -> None:
+        """Send a message."""
+        ...
 
 
 @frozen
@@ -47,7 +85,7 @@ class _MismatchError(DataSetError):
 
 
 def receive_instance(
-    association: ServedAssociation,
+    association: StoreAssociation,
     context_id: int,
     request: CStoreRQ,
     archive: Archive,
@@ -121,7 +159,7 @@ def _check_space(archive: Archive, min_free: int) -> None:
         raise ArchiveFullError(f"The disk has less than {min_free} bytes left.")
 
 
-def _write(association: ServedAssociation, incoming: Incoming, scan: HeaderScan) -> None:
+def _write(association: StoreAssociation, incoming: Incoming, scan: HeaderScan) -> None:
     """Read the data set to its end; raise what the disk said only then."""
     failure: ArchiveError | None = None
     for piece in association.data_set():
@@ -171,7 +209,7 @@ def _quarantine(incoming: Incoming, error: DataSetError, source: Source) -> Stor
 
 
 def answer_store(
-    association: ServedAssociation, context_id: int, request: CStoreRQ, result: StoreResult
+    association: StoreAssociation, context_id: int, request: CStoreRQ, result: StoreResult
 ) -> None:
     """Send the response that says what became of an instance."""
     response = CStoreRSP(
@@ -182,3 +220,27 @@ def answer_store(
         error_comment=result.comment[:_COMMENT_LENGTH] or None,
     )
     association.send(context_id, response)
+
+
+def event_of(
+    association_id: str, request: CStoreRQ, result: StoreResult, seconds: float
+) -> InstanceReceived:
+    """Put into an event what became of one C-STORE."""
+    stored = result.stored
+    uid = request.affected_sop_instance_uid
+    if stored is None:
+        return InstanceReceived(
+            association_id, result.status, seconds, sop_instance_uid=uid, comment=result.comment
+        )
+    return InstanceReceived(
+        association_id,
+        result.status,
+        seconds,
+        stored.bytes,
+        stored.outcome.value,
+        stored.study_instance_uid,
+        stored.series_instance_uid,
+        stored.sop_instance_uid,
+        str(stored.path),
+        result.comment,
+    )
