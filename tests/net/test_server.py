@@ -215,6 +215,40 @@ def test_stop_ends_idle_associations_and_frees_the_port(provider: Echoer) -> Non
     again.stop()
 
 
+def test_a_stop_at_the_moment_when_an_association_begins(
+    provider: Echoer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, go = threading.Event(), threading.Event()
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "px-association":
+            starting.set()
+            assert go.wait(10)
+        real(thread)
+
+    server = Server("127.0.0.1", 0, provider)
+    server.start()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with socket.create_connection((server.host, server.port)):
+        assert starting.wait(10)
+        failed: list[BaseException] = []
+
+        def stop() -> None:
+            try:
+                server.stop()
+            except RuntimeError as error:
+                failed.append(error)
+
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        while not server._stopping:
+            pass
+        go.set()
+        stopping.join(10)
+        assert not stopping.is_alive() and failed == []
+
+
 def test_a_service_that_goes_on_sending_ends_when_the_server_stops() -> None:
     done = threading.Event()
 

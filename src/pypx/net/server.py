@@ -191,6 +191,8 @@ class Server:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        if self._thread.is_alive():  # first, since it may be about to start an association
+            self._thread.join(2 * _ACCEPT_POLL)
         with self._lock:
             running = dict(self._associations)
         for served in running:
@@ -202,8 +204,6 @@ class Server:
             if thread.is_alive():
                 served.cut()
                 thread.join(_ACCEPT_POLL)
-        if self._thread.is_alive():
-            self._thread.join(2 * _ACCEPT_POLL)
 
 
 def _listen(host: str, port: int, share_port: bool) -> socket.socket:
