@@ -23,7 +23,7 @@ from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from pypx.dimse.messages import CStoreRQ, CStoreRSP
 from pypx.errors import PypxError
 from pypx.net.connection import Connection, Timeouts
-from tests.archive.helpers import content, superseded
+from tests.archive.helpers import content, names, superseded
 from tests.objects import CT_IMAGE, data_set
 
 TIMEOUTS = Timeouts(connect=5, association=5, response=10, release=0.1)
@@ -211,7 +211,9 @@ def lost(root: Path, senders: list[Sender], *, links: bool = True) -> list[str]:
             report = report._replace(damaged=tuple(torn))
         assert report.ok, report
         assert not report.copies, (report, archive.notes)
-        assert not list((root / ".pypx/incoming").iterdir())
+        # FUSE keeps an unlinked file that is open under another name, and a cut leaves that.
+        left = [name for name in names(root / ".pypx/incoming") if ".fuse_hidden" not in name]
+        assert not left, archive.notes
         kept = {content(path) for path in superseded(root) if links or path.stat().st_size}
         rows = {located.meta.sop_instance_uid: located for located in archive.instances()}
         for sender in senders:
