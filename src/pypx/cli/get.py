@@ -15,7 +15,6 @@ from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
-from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
     from pypx.client.client import Client
@@ -66,17 +65,10 @@ def command(
     chosen = peer.node(invocation, node)
     wish = read_wish(wanted, level, model, chosen.model)
     transfer = Transfer(invocation.config.calling_ae_title(chosen), "C-GET")
-    with closing(invocation.client(chosen)) as client:
-        try:
-            units = identifiers(client, wish, invocation.out)
-            client.associate(wish.model, service="C-GET")  # without it there is no archive to make
-            _get(invocation, client, chosen, wish, transfer, units)
-        except KeyboardInterrupt:
-            transfer.interrupt()
-        except ConfigError:
-            raise
-        except PypxError as error:
-            transfer.error = error
+    with closing(invocation.client(chosen)) as client, transfer.noting_failures():
+        units = identifiers(client, wish, invocation.out)
+        client.associate(wish.model, service="C-GET")  # without it there is no archive to make
+        _get(invocation, client, chosen, wish, transfer, units)
     return transfer.tell(invocation.out)
 
 

@@ -18,7 +18,7 @@ from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
-from pypx.errors import ConfigError, PypxError
+from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
     from pypx.client.client import Client
@@ -87,24 +87,17 @@ def command(
     transfer = Transfer(check_ae_title(aet if to is None else to))
     if transfer.destination != aet and (host is not None or port is not None):
         raise ConfigError(f"--host and --port are of our listener, and {to} is not us.")
-    with closing(invocation.client(chosen)) as client:
-        try:
-            units = identifiers(client, wish, invocation.out)
-            if transfer.destination == aet:
-                from pypx.cli.reception import receiving, warn_of_loopback
+    with closing(invocation.client(chosen)) as client, transfer.noting_failures():
+        units = identifiers(client, wish, invocation.out)
+        if transfer.destination == aet:
+            from pypx.cli.reception import receiving, warn_of_loopback
 
-                warn_of_loopback(invocation, chosen, host)
-                client.associate(wish.model)  # a dead PACS is no reason to make an archive
-                with receiving(invocation, chosen, host, port, aet) as receiver:
-                    _move(invocation, client, wish, transfer, units, receiver)
-            else:
-                _move(invocation, client, wish, transfer, units, None)
-        except KeyboardInterrupt:
-            transfer.interrupt()
-        except ConfigError:
-            raise
-        except PypxError as error:
-            transfer.error = error
+            warn_of_loopback(invocation, chosen, host)
+            client.associate(wish.model)  # a dead PACS is no reason to make an archive
+            with receiving(invocation, chosen, host, port, aet) as receiver:
+                _move(invocation, client, wish, transfer, units, receiver)
+        else:
+            _move(invocation, client, wish, transfer, units, None)
     return transfer.tell(invocation.out)
 
 

@@ -7,11 +7,13 @@ though sub-operations failed, or though nothing was sent at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pypx.cli.output import Output, error_object, visible
 from pypx.dimse.status import Category
-from pypx.errors import ArchiveError, CancelledError, PypxError, StatusError
+from pypx.errors import ArchiveError, CancelledError, ConfigError, PypxError, StatusError
 
 if TYPE_CHECKING:
     from pypx.client.move import Progress, RetrieveResult
@@ -86,6 +88,18 @@ class Transfer:
         if isinstance(error, StatusError):
             self._refused.append(error)
         elif error is not None:
+            self.error = error
+
+    @contextmanager
+    def noting_failures(self) -> Iterator[None]:
+        """Note what ends the work inside; only a wrong configuration is raised on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.interrupt()
+        except ConfigError:
+            raise
+        except PypxError as error:
             self.error = error
 
     def interrupt(self) -> None:

@@ -145,9 +145,8 @@ class GetOnce(Iterator[Progress]):
             self._refuse(context_id, request)
             return
         status = self._on_store(self, context_id, request)
-        self._heard = self._advanced = (
-            time.monotonic()
-        )  # our disk may have been slow, and the PACS waited for us
+        # Our disk may have been slow, and the PACS waited for us.
+        self._heard = self._advanced = time.monotonic()
         if status >> 8 == _OUT_OF_RESOURCES:
             self.cancel()  # the rest would be sent only to be refused
 
@@ -247,19 +246,10 @@ class GetOnce(Iterator[Progress]):
             )
 
     def _failure(self, result: RetrieveResult) -> StatusError:
-        meaning = status_codes.sentence(result.status, "C-GET")
-        comment = result.comment.rstrip(". ")
-        said = f" ({comment})" if comment else ""
         hint = status_codes.hint(result.status)
         if result.status == 0xA702 or result.status >> 12 == 0xC:
             hint = "Check with px find that something matches the keys, or try px move."
-        return StatusError(
-            f"{self._connection.address} ended the C-GET with status "
-            f"{result.status:04X}H: {meaning}{said}.",
-            status=result.status,
-            comment=result.comment,
-            hint=hint,
-        )
+        return result.failure(f"{self._connection.address} ended the C-GET", "C-GET", hint)
 
     def cancel(self) -> None:
         """Have a C-CANCEL sent; may be called between any two instructions, as signals are."""

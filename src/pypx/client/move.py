@@ -80,6 +80,24 @@ class RetrieveResult:
         """The category of the final status."""
         return category(self.status)
 
+    def failure(self, what: str, operation: str, hint: str) -> StatusError:
+        """Make the error of a final status that is a failure.
+
+        Args:
+            what: Who ended what.
+            operation: ``C-MOVE`` or ``C-GET``; the same status means different things.
+            hint: What to try.
+        """
+        meaning = status_codes.sentence(self.status, operation)
+        comment = self.comment.rstrip(". ")
+        said = f" ({comment})" if comment else ""
+        return StatusError(
+            f"{what} with status {self.status:04X}H: {meaning}{said}.",
+            status=self.status,
+            comment=self.comment,
+            hint=hint,
+        )
+
 
 def failed_uids(data_set: bytes | None, encoding: Encoding) -> tuple[str, ...]:
     """Read the Failed SOP Instance UID List (0008,0058) of a final response."""
@@ -189,9 +207,6 @@ class Move(Iterator[Progress]):
                 )
 
     def _failure(self, result: RetrieveResult) -> StatusError:
-        meaning = status_codes.sentence(result.status, "C-MOVE")
-        comment = result.comment.rstrip(". ")
-        said = f" ({comment})" if comment else ""
         hint = status_codes.hint(result.status)
         if result.status >> 12 == 0xC:
             # Orthanc and PixelMed answer so for an unknown destination and for no match.
@@ -199,13 +214,8 @@ class Move(Iterator[Progress]):
                 f"Check that the PACS knows the destination {self._destination!r}, and that "
                 "something matches the keys: some answer so in both cases."
             )
-        return StatusError(
-            f"{self._connection.address} ended the C-MOVE to {self._destination!r} with status "
-            f"{result.status:04X}H: {meaning}{said}.",
-            status=result.status,
-            comment=result.comment,
-            hint=hint,
-        )
+        what = f"{self._connection.address} ended the C-MOVE to {self._destination!r}"
+        return result.failure(what, "C-MOVE", hint)
 
     def cancel(self) -> None:
         """Send a C-CANCEL; go on iterating for the final response."""
