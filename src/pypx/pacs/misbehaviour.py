@@ -370,4 +370,5 @@ def _cut(route: Route, instance: Instance) -> None:
 def _send_half(endpoint: StoreEndpoint, context_id: int, instance: Instance) -> None:
     endpoint.send(context_id, CStoreRQ(0xFFFF, instance.sop_class_uid, instance.sop_instance_uid))
     piece, _ = next(instance.pieces())
-    endpoint.send_data_set(context_id, piece[: len(piece) // 2], is_last=False)
+    half = len(piece) // 2 & ~1  # an odd fragment (PS3.8 Annex E) would be another fault
+    endpoint.send_data_set(context_id, piece[:half], is_last=False)
