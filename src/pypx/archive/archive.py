@@ -22,6 +22,7 @@ from pypx.archive.index import Entry, Row
 from pypx.archive.index_sqlite import SqliteIndex
 from pypx.archive.keeper import Keeper
 from pypx.archive.layout import DEFAULT_LAYOUT, Layout
+from pypx.archive.ledger import Ledger
 from pypx.archive.locks import OPENING, Running, UidLocks
 from pypx.archive.log import Interrupted
 from pypx.archive.reading import identity, iso_time
@@ -340,6 +341,11 @@ class Archive:
         )
         size = entry.bytes - entry.data_set_offset
         return Located(self._tree.absolute(entry.path), meta, entry.data_set_offset, size)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was asked of PACS, and how it stands."""
+        return Ledger(self._index)
 
     # Keeping order
 

@@ -283,9 +283,22 @@ class SqliteIndex:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that writes, for a change after which no key is known any more."""
+        with self.transaction() as connection:
+            self._keys.clear()
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that writes, to change other rows than those of instances.
+
+        What is done is committed at the end, or not at all after an error.
+
+        Raises:
+            IndexUnavailableError: It cannot be written now.
+        """
         with self._write_lock, self._translated():
             connection = self._ready_writer()
-            self._keys.clear()
             self._begin(connection)
             try:
                 yield connection
@@ -294,6 +307,16 @@ class SqliteIndex:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that reads, for a moment.
+
+        Raises:
+            IndexUnavailableError: It cannot be read.
+        """
+        with self._translated(), self._connections.reading() as connection:
+            yield connection
 
     def defect(self, *, deep: bool = False) -> str:
         """Say why the index has to be made again; empty where it need not, or nobody can tell."""
@@ -401,7 +424,7 @@ class SqliteIndex:
         """
         condition, parameters = where(level, keys)
         query = rows.SELECT[level].format(condition, patient=PATIENT_KEY.format("study"))
-        found = self._stream(query, parameters)
+        found = self.stream(query, parameters)
         return (rows.row_of(level, COUNTS[level], row) for row in found)
 
     def entries(self, keys: Mapping[str, str]) -> Iterator[Entry]:
@@ -412,12 +435,12 @@ class SqliteIndex:
             IndexUnavailableError: The index cannot be read.
         """
         condition, parameters = where(Level.IMAGE, keys)
-        found = self._stream(rows.ENTRIES.format(condition), parameters)
+        found = self.stream(rows.ENTRIES.format(condition), parameters)
         return (rows.entry_of(row) for row in found)
 
     def folders(self) -> Iterator[str]:
         """Give every folder that has instances."""
-        return (row[0] for row in self._stream(rows.FOLDERS, ()))
+        return (row[0] for row in self.stream(rows.FOLDERS, ()))
 
     def in_folder(self, folder: str) -> dict[str, Entry]:
         """Give the instances of a folder by file name.
@@ -425,10 +448,15 @@ class SqliteIndex:
         Raises:
             IndexUnavailableError: The index cannot be read.
         """
-        with self._translated(), self._connections.reading() as connection:
+        with self.reading() as connection:
             found = map(rows.entry_of, connection.execute(rows.IN_FOLDER, (folder,)))
             return {entry.path.rpartition("/")[2]: entry for entry in found}
 
-    def _stream(self, query: str, parameters: Sequence[str | int]) -> Iterator[tuple[str, ...]]:
+    def stream(self, query: str, parameters: Sequence[str | int]) -> Iterator[tuple[Any, ...]]:
+        """Give rows one at a time, from a connection of their own.
+
+        Raises:
+            IndexUnavailableError: It cannot be read.
+        """
         with self._translated(), closing(self._connections.connect()) as connection:
             yield from connection.execute(query, parameters)

@@ -14,7 +14,19 @@ from pypx.errors import IndexUnavailableError
 
 __all__ = ["TABLES", "VERSION", "check", "migrate", "version_of"]
 
-TABLES = ("study", "series", "folder", "instance")
+TABLES = (
+    "study",
+    "series",
+    "folder",
+    "instance",
+    "transfer",
+    "transfer_query",
+    "transfer_study",
+    "transfer_series",
+    "transfer_instance",
+    "transfer_request",
+    "transfer_extra",
+)
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -70,6 +82,100 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # bytes and folder_pk are in it so that counting a study touches no instance row
         "CREATE INDEX instance_by_series ON instance (series_pk, folder_pk, bytes)",
         "CREATE INDEX instance_by_folder ON instance (folder_pk)",
+    ),
+    (
+        # What was asked of a PACS; see ``ledger``. Unlike the rows above, it cannot be made again
+        # from the files.
+        """CREATE TABLE transfer (
+            pk INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            fingerprint TEXT NOT NULL,
+            node TEXT NOT NULL,
+            request TEXT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT NOT NULL DEFAULT '',
+            notes TEXT NOT NULL DEFAULT '[]',
+            began_at TEXT NOT NULL,
+            ended_at TEXT NOT NULL DEFAULT '',
+            seconds REAL NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX transfer_by_fingerprint ON transfer (fingerprint)",
+        """CREATE TABLE transfer_query (
+            pk INTEGER PRIMARY KEY,
+            transfer_pk INTEGER NOT NULL REFERENCES transfer ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            keys TEXT NOT NULL,
+            state TEXT NOT NULL DEFAULT 'open',
+            reason TEXT NOT NULL DEFAULT '',
+            UNIQUE (transfer_pk, number)
+        )""",
+        "CREATE INDEX transfer_query_by_state ON transfer_query (transfer_pk, state)",
+        """CREATE TABLE transfer_study (
+            pk INTEGER PRIMARY KEY,
+            transfer_pk INTEGER NOT NULL REFERENCES transfer ON DELETE CASCADE,
+            query_pk INTEGER NOT NULL REFERENCES transfer_query ON DELETE CASCADE,
+            study_instance_uid TEXT NOT NULL,
+            patient_id TEXT NOT NULL,
+            patient_name TEXT NOT NULL,
+            study_date TEXT NOT NULL,
+            study_description TEXT NOT NULL,
+            accession_number TEXT NOT NULL,
+            number_of_instances INTEGER,
+            state TEXT NOT NULL DEFAULT 'open',
+            reason TEXT NOT NULL DEFAULT '',
+            UNIQUE (query_pk, study_instance_uid)
+        )""",
+        "CREATE INDEX transfer_study_by_state ON transfer_study (transfer_pk, state)",
+        # series_instance_uid is empty where the PACS does not tell the series of the study: the
+        # row then is all of it.
+        """CREATE TABLE transfer_series (
+            pk INTEGER PRIMARY KEY,
+            transfer_pk INTEGER NOT NULL REFERENCES transfer ON DELETE CASCADE,
+            study_pk INTEGER NOT NULL REFERENCES transfer_study ON DELETE CASCADE,
+            series_instance_uid TEXT NOT NULL,
+            modality TEXT NOT NULL,
+            series_number TEXT NOT NULL,
+            series_description TEXT NOT NULL,
+            basis TEXT NOT NULL,
+            expected INTEGER,
+            here_before INTEGER NOT NULL DEFAULT 0,
+            received INTEGER NOT NULL DEFAULT 0,
+            state TEXT NOT NULL DEFAULT 'open',
+            attempts INTEGER NOT NULL DEFAULT 0,
+            reason TEXT NOT NULL DEFAULT '',
+            UNIQUE (study_pk, series_instance_uid)
+        )""",
+        "CREATE INDEX transfer_series_by_state ON transfer_series (transfer_pk, state)",
+        "CREATE INDEX transfer_series_by_uid ON transfer_series (series_instance_uid)",
+        """CREATE TABLE transfer_instance (
+            series_pk INTEGER NOT NULL REFERENCES transfer_series ON DELETE CASCADE,
+            sop_instance_uid TEXT NOT NULL,
+            sop_class_uid TEXT NOT NULL,
+            PRIMARY KEY (series_pk, sop_instance_uid)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE transfer_request (
+            pk INTEGER PRIMARY KEY,
+            transfer_pk INTEGER NOT NULL REFERENCES transfer ON DELETE CASCADE,
+            series_pk INTEGER NOT NULL REFERENCES transfer_series ON DELETE CASCADE,
+            method TEXT NOT NULL,
+            level TEXT NOT NULL,
+            asked INTEGER,
+            sent_at TEXT NOT NULL,
+            seconds REAL,
+            status INTEGER,
+            completed INTEGER,
+            failed INTEGER,
+            warning INTEGER,
+            reason TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE INDEX transfer_request_by_series ON transfer_request (series_pk)",
+        """CREATE TABLE transfer_extra (
+            transfer_pk INTEGER NOT NULL REFERENCES transfer ON DELETE CASCADE,
+            sop_instance_uid TEXT NOT NULL,
+            series_instance_uid TEXT NOT NULL,
+            study_instance_uid TEXT NOT NULL,
+            PRIMARY KEY (transfer_pk, sop_instance_uid)
+        ) WITHOUT ROWID""",
     ),
 )
 

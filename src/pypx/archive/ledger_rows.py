@@ -1,0 +1,118 @@
+"""The statements of the ledger, and the values of the rows that they give.
+
+In: rows, or a connection and a value. Out: values. Not here: transactions, and what is done with
+a transfer.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from pypx.archive.transfers import LedgerSeries, Query, Standing, Transfer
+from pypx.errors import IndexUnavailableError
+
+__all__ = [
+    "MISSING",
+    "QUERY_COLUMNS",
+    "SERIES",
+    "STUDY_COLUMNS",
+    "TOTALS",
+    "TRANSFER",
+    "count_here",
+    "lost",
+    "query_of",
+    "standing_of",
+    "transfer_of",
+]
+
+TRANSFER = "SELECT pk, id, node, request, state, reason, notes, began_at, ended_at, seconds"
+SERIES = (
+    "SELECT s.pk, s.study_pk, t.study_instance_uid, t.patient_id, s.series_instance_uid,"
+    " s.modality, s.series_number, s.series_description, s.basis, s.expected, s.here_before,"
+    " s.received, s.state, s.attempts, s.reason"
+    " FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
+)
+STUDY_COLUMNS = (
+    "pk, query_pk, study_instance_uid, patient_id, patient_name, study_date,"
+    " study_description, accession_number, number_of_instances, state, reason"
+)
+QUERY_COLUMNS = "pk, number, keys, state, reason"
+_EXPECTED_HERE = (
+    "SELECT count(*) FROM transfer_instance e JOIN instance i USING (sop_instance_uid)"
+    " WHERE e.series_pk = ?"
+)
+_ALL_HERE = {
+    True: (
+        "SELECT count(*) FROM instance i JOIN series s ON s.pk = i.series_pk"
+        " WHERE s.series_instance_uid = ?"
+    ),
+    False: (
+        "SELECT count(*) FROM instance i JOIN series s ON s.pk = i.series_pk"
+        " JOIN study t ON t.pk = s.study_pk WHERE t.study_instance_uid = ?"
+    ),
+}
+MISSING = (
+    "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
+    " WHERE e.series_pk = ? AND NOT EXISTS"
+    " (SELECT 1 FROM instance i WHERE i.sop_instance_uid = e.sop_instance_uid)"
+)
+# Of a series that two queries of one transfer found, the one with the most expected counts.
+TOTALS = (
+    "SELECT count(*), sum(state = 'complete'), sum(expected), sum(received), sum(here_before),"
+    " sum(expected IS NULL) FROM (SELECT s.state, max(ifnull(expected, -1)), expected, received,"
+    " here_before FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
+    " WHERE s.transfer_pk = ? GROUP BY t.study_instance_uid, series_instance_uid)"
+)
+
+
+def lost() -> IndexUnavailableError:
+    """Give the error of a row that is not there any more."""
+    return IndexUnavailableError(
+        "The index was made again while a transfer ran, and does not know the transfer any more.",
+        hint="The same command again asks only for what is missing.",
+    )
+
+
+def query_of(row: tuple[Any, ...]) -> Query:
+    """Give the query of a row."""
+    pk, number, keys, state, reason = row
+    return Query(pk, number, json.loads(keys), state, reason)
+
+
+def transfer_of(row: tuple[Any, ...]) -> Transfer:
+    """Give the transfer of a row."""
+    pk, name, node, request, state, reason, notes, *rest = row
+    return Transfer(
+        pk, name, node, json.loads(request), state, reason, tuple(json.loads(notes)), *rest
+    )
+
+
+def count_here(connection: sqlite3.Connection, series: LedgerSeries) -> int:
+    """Count what the archive has of a series: of the expected instances if they are known."""
+    if series.basis == "instances":
+        query, key = _EXPECTED_HERE, str(series.pk)
+    else:
+        query = _ALL_HERE[bool(series.series_instance_uid)]
+        key = series.series_instance_uid or series.study_instance_uid
+    return int(connection.execute(query, (key,)).fetchone()[0])
+
+
+def standing_of(connection: sqlite3.Connection, query: Query) -> Standing:
+    """Sum up what became of a query."""
+    studies, failed = connection.execute(
+        "SELECT count(*), sum(state = 'failed') FROM transfer_study WHERE query_pk = ?",
+        (query.pk,),
+    ).fetchone()
+    series = connection.execute(
+        "SELECT count(*), sum(s.state = 'complete'), sum(s.state = 'unknown'), sum(s.expected),"
+        " sum(s.received), max(s.reason) FROM transfer_series s"
+        " JOIN transfer_study t ON t.pk = s.study_pk WHERE t.query_pk = ?",
+        (query.pk,),
+    ).fetchone()
+    *numbers, reason = series
+    number, complete, unknown, expected, received = (value or 0 for value in numbers)
+    return Standing(
+        studies, failed or 0, number, complete, unknown, expected, received, reason or ""
+    )
