@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pypx.archive import ingest, log
 from pypx.archive.attributes import Level
@@ -22,7 +22,6 @@ from pypx.archive.index import Entry, Row
 from pypx.archive.index_sqlite import SqliteIndex
 from pypx.archive.keeper import Keeper
 from pypx.archive.layout import DEFAULT_LAYOUT, Layout
-from pypx.archive.ledger import Ledger
 from pypx.archive.locks import OPENING, Running, UidLocks
 from pypx.archive.log import Interrupted
 from pypx.archive.reading import identity, iso_time
@@ -30,6 +29,9 @@ from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
 from pypx.archive.tree import META_FOLDER, Tree
 from pypx.dicom.part10 import FileMeta
 from pypx.errors import ArchiveError, ConfigError, IndexUnavailableError
+
+if TYPE_CHECKING:
+    from pypx.archive.ledger import Ledger
 
 __all__ = ["Archive", "Located"]
 
@@ -345,6 +347,8 @@ class Archive:
     @property
     def ledger(self) -> Ledger:
         """What was asked of PACS, and how it stands."""
+        from pypx.archive.ledger import Ledger  # a listener does without it
+
         return Ledger(self._index)
 
     # Keeping order
