@@ -251,6 +251,51 @@ def test_after_an_interrupt_the_next_operation_has_an_association_of_its_own() -
     assert len(scripted.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "expected"), [(1, [1, 2]), (20_001, [20_001, 20_002]), (0xFFFF, [0xFFFF, 1])]
+)
+def test_message_ids_begin_where_they_are_told_to(first: int, expected: list[int]) -> None:
+    asked = []
+
+    def note(exchange: Exchange) -> None:
+        asked.append(exchange.request.message_id)
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    with Scripted(move=note) as scripted, Client(scripted.address, first_message_id=first) as one:
+        for _ in expected:
+            one.move(KEYS, destination="PYPX").run()
+    assert asked == expected
+
+
+@pytest.mark.parametrize("first", [0, -1, 0x10000])
+def test_a_message_id_that_is_none(first: int) -> None:
+    with pytest.raises(ConfigError, match="no message ID"):
+        Client("PACS@localhost:104", first_message_id=first)
+
+
+def test_idle_associations_are_released_when_told_to() -> None:
+    def ended(exchange: Exchange) -> None:
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    def waits(exchange: Exchange) -> None:
+        exchange.match(StudyInstanceUID="1.2")
+        exchange.wait_for_cancel()
+        exchange.end_find(0xFE00)
+
+    with Scripted(move=ended, find=waits) as scripted, client(scripted) as one:
+        one.release_idle()  # there is none yet
+        with one.find({}) as matches:
+            next(matches)
+            one.move(KEYS, destination="PYPX").run()
+            assert len(scripted.requests) == 2
+            one.release_idle()
+            assert one.move(KEYS, destination="PYPX").run().progress.completed == 1
+            assert len(scripted.requests) == 3
+        one.release_idle()
+        assert one.peer is None
+    assert scripted.failures == [None, None, None]
+
+
 def test_a_destination_that_is_no_ae_title_is_a_usage_error() -> None:
     def never(exchange: Exchange) -> None:
         raise AssertionError
