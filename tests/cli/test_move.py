@@ -171,6 +171,17 @@ def test_a_full_archive_is_exit_5(
     assert "no room" in ran.json["error"]["message"]
 
 
+def test_less_space_than_is_to_be_left_is_refused(
+    px: Px, pacs: Pacs, port: int, home: Path
+) -> None:
+    write_config(home, '[listen]\nmin_free = "1000T"\n')
+    ran = px("move", pacs.address, "-k", f"AccessionNumber={DX}", "--port", port, "--json")
+    assert ran.code == 5
+    assert ran.json["error"]["kind"] == "archive"
+    assert f"less than {1000 << 40} bytes left" in ran.json["error"]["message"]
+    assert files(home / "pypx") == 0
+
+
 def test_an_archive_that_cannot_be_made_is_exit_5(px: Px, pacs: Pacs, port: int) -> None:
     ran = px(
         "move", pacs.address, "--PatientID", "DEMO-003", "--port", port, "--archive", "/proc/no"

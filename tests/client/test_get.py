@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pypx.client import get as get_module
 from pypx.client.client import Client
 from pypx.client.get import GetOnce
 from pypx.client.move import Progress
@@ -29,13 +30,19 @@ from pypx.net.connection import Timeouts
 from tests.objects import CT_IMAGE, data_set
 from tests.scripted import Answer, Exchange, Scripted
 
-QUICK = Timeouts(connect=2, association=5, response=0.6, release=0.4)
+PATIENT = Timeouts(connect=5, association=10, response=10, release=5)
+QUICK = Timeouts(connect=5, association=10, response=0.15, release=0.1)
 KEYS = {"StudyInstanceUID": "1.2.3"}
 CT = SOPClasses((CT_IMAGE,), True)
 
 
-def client(scripted: Scripted) -> Client:
-    return Client(scripted.address, calling_ae_title="TESTS", timeouts=QUICK)
+@pytest.fixture(autouse=True)
+def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_module, "_POLL", 0.02)
+
+
+def client(scripted: Scripted, timeouts: Timeouts = PATIENT) -> Client:
+    return Client(scripted.address, calling_ae_title="TESTS", timeouts=timeouts)
 
 
 class Keeper:
@@ -155,7 +162,7 @@ def silent(exchange: Exchange) -> None:
 def pending_for_ever(exchange: Exchange) -> None:
     while not exchange.association.cancelled(exchange.request.message_id):
         exchange.progress(0xFF00, 9, 1, 0, 0)
-        time.sleep(0.1)
+        time.sleep(0.01)
 
 
 def another_message(exchange: Exchange) -> None:
@@ -175,7 +182,7 @@ def another_message(exchange: Exchange) -> None:
 def test_a_get_that_did_not_finish_never_looks_finished(
     answer: Answer, kind: type[PypxError]
 ) -> None:
-    with Scripted(get=answer) as scripted, client(scripted) as one:
+    with Scripted(get=answer) as scripted, client(scripted, QUICK) as one:
         get = one.get(KEYS, Keeper(), sop_classes=CT)
         with pytest.raises(PypxError) as caught:
             get.run()
@@ -185,13 +192,15 @@ def test_a_get_that_did_not_finish_never_looks_finished(
 
 
 def test_a_disk_of_ours_that_is_slow_is_no_silence_of_the_peer() -> None:
+    timeouts = Timeouts(response=0.3)
+
     def slowly(exchange: Exchange) -> None:
         exchange.store(1)
-        time.sleep(QUICK.response - 0.2)  # less than is allowed
+        time.sleep(timeouts.response / 3)  # less than is allowed
         exchange.progress(0x0000, None, 1, 0, 0)
 
-    with Scripted(get=slowly) as scripted, client(scripted) as one:
-        keeper = Keeper(slow=QUICK.response + 0.2)
+    with Scripted(get=slowly) as scripted, client(scripted, timeouts) as one:
+        keeper = Keeper(slow=timeouts.response * 1.1)
         assert one.get(KEYS, keeper, sop_classes=CT).run().progress.completed == 1
 
 
@@ -213,19 +222,21 @@ def test_a_cancel_is_polite_and_gives_the_numbers() -> None:
 
 def test_an_object_that_is_under_way_at_a_cancel_is_kept() -> None:
     keeper = Keeper()
+    timeouts = Timeouts(response=10, release=0.2)
 
     def slowly(exchange: Exchange) -> None:
         data, context_id = data_set(1), exchange.begin_store()
-        for at in range(0, len(data), 500):  # longer in all than the C-CANCEL is waited for
-            piece = data[at : at + 500]
-            last = at + 500 >= len(data)
+        size = len(data) // 8 + 1
+        for at in range(0, len(data), size):  # longer in all than the C-CANCEL is waited for
+            piece = data[at : at + size]
+            last = at + size >= len(data)
             exchange.association.send_data_set(context_id, piece, is_last=last)
-            time.sleep(0.15)
+            time.sleep(timeouts.release / 4)
         assert exchange.stored() == 0
         assert exchange.cancelled
         exchange.progress(0xFE00, 9, 1, 0, 0)
 
-    with Scripted(get=slowly) as scripted, client(scripted) as one:
+    with Scripted(get=slowly) as scripted, client(scripted, timeouts) as one:
         get = one.get(KEYS, keeper, sop_classes=CT)
         waiter = threading.Thread(target=lambda: keeper.begun.wait(5) and get.cancel())
         waiter.start()
@@ -244,7 +255,8 @@ def test_a_peer_that_goes_on_sending_after_a_cancel_is_aborted() -> None:
         finally:
             ended.set()
 
-    with Scripted(get=deaf) as scripted, client(scripted) as one:
+    timeouts = Timeouts(response=10, release=0.1)
+    with Scripted(get=deaf) as scripted, client(scripted, timeouts) as one:
         get = one.get(KEYS, Keeper(), sop_classes=CT)
         get.cancel()
         with pytest.raises(CancelledError) as caught:

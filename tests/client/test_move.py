@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pypx.client import move as move_module
 from pypx.client.client import Client
 from pypx.client.move import Progress
 from pypx.dimse.messages import CMoveRSP
@@ -22,12 +23,18 @@ from pypx.errors import (
 from pypx.net.connection import Timeouts
 from tests.scripted import Answer, Exchange, Scripted
 
-QUICK = Timeouts(connect=2, association=2, response=0.4, release=0.3)
+PATIENT = Timeouts(connect=5, association=10, response=10, release=5)
+QUICK = Timeouts(connect=5, association=10, response=0.15, release=0.1)
 KEYS = {"StudyInstanceUID": "1.2.3"}
 
 
-def client(scripted: Scripted) -> Client:
-    return Client(scripted.address, calling_ae_title="TESTS", timeouts=QUICK)
+@pytest.fixture(autouse=True)
+def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_module, "_POLL", 0.02)
+
+
+def client(scripted: Scripted, timeouts: Timeouts = PATIENT) -> Client:
+    return Client(scripted.address, calling_ae_title="TESTS", timeouts=timeouts)
 
 
 def test_progress_and_result() -> None:
@@ -114,6 +121,12 @@ def silent(exchange: Exchange) -> None:
     exchange.wait_for_cancel()
 
 
+def pending_for_ever(exchange: Exchange) -> None:
+    while True:
+        exchange.progress(0xFF00, 9, 1, 0, 0)
+        time.sleep(0.01)
+
+
 def another_message(exchange: Exchange) -> None:
     exchange.send(CMoveRSP(4242, 0x0000))
 
@@ -123,13 +136,14 @@ def another_message(exchange: Exchange) -> None:
     [
         (cut, ConnectionLostError),
         (silent, PeerTimeoutError),
+        (pending_for_ever, PeerTimeoutError),
         (another_message, RemoteProtocolError),
     ],
 )
 def test_a_move_that_did_not_finish_never_looks_finished(
     answer: Answer, kind: type[PypxError]
 ) -> None:
-    with Scripted(move=answer) as scripted, client(scripted) as one:
+    with Scripted(move=answer) as scripted, client(scripted, QUICK) as one:
         move = one.move(KEYS, destination="PYPX")
         with pytest.raises(PypxError) as caught:
             move.run()
@@ -138,14 +152,38 @@ def test_a_move_that_did_not_finish_never_looks_finished(
         assert list(move) == []
 
 
-def test_what_the_receiver_gets_keeps_a_silent_peer_alive() -> None:
-    def slow(exchange: Exchange) -> None:
-        time.sleep(0.9)
-        exchange.progress(0x0000, None, 1, 0, 0)
+def quiet(exchange: Exchange) -> None:
+    time.sleep(2 * QUICK.response)
+    exchange.progress(0x0000, None, 1, 0, 0)
 
-    with Scripted(move=slow) as scripted, client(scripted) as one:
+
+def busy(exchange: Exchange) -> None:
+    until = time.monotonic() + 2 * QUICK.response
+    while time.monotonic() < until:
+        exchange.progress(0xFF00, 9, 1, 0, 0)
+        time.sleep(0.01)
+    exchange.progress(0x0000, None, 1, 0, 0)
+
+
+@pytest.mark.parametrize("answer", [quiet, busy])
+def test_what_the_receiver_gets_is_a_sign_of_life(answer: Answer) -> None:
+    with Scripted(move=answer) as scripted, client(scripted, QUICK) as one:
         move = one.move(KEYS, destination="PYPX", last_activity=time.monotonic)
         assert move.run().progress.completed == 1
+
+
+def test_without_numbers_and_a_receiver_pending_is_all_there_is_to_see() -> None:
+    def uncounted(exchange: Exchange) -> None:
+        until = time.monotonic() + 2 * QUICK.response
+        while time.monotonic() < until:
+            exchange.progress(0xFF00)
+            time.sleep(0.01)
+        exchange.progress(0x0000)
+
+    with Scripted(move=uncounted) as scripted, client(scripted, QUICK) as one:
+        assert one.move(KEYS, destination="THERE").run().category is Category.SUCCESS
+        with pytest.raises(PeerTimeoutError, match="is pending, and sent nothing"):
+            one.move(KEYS, destination="PYPX", last_activity=lambda: 0.0).run()
 
 
 def test_a_cancel_is_polite_and_gives_the_numbers() -> None:
@@ -163,19 +201,99 @@ def test_a_cancel_is_polite_and_gives_the_numbers() -> None:
         assert result.progress == Progress(9, 1, 0, 0)
 
 
-def test_a_peer_that_does_not_heed_a_cancel_is_aborted() -> None:
-    def deaf(exchange: Exchange) -> None:
-        exchange.progress(0xFF00, 9, 1, 0, 0)
-        exchange.wait_for_cancel()
-        time.sleep(0.9)
+def deaf(exchange: Exchange) -> None:
+    exchange.wait_for_cancel()
+    exchange.association.next_message()
 
-    with Scripted(move=deaf) as scripted, client(scripted) as one:
+
+def deaf_and_chatty(exchange: Exchange) -> None:
+    for number in range(60_000):
+        exchange.progress(0xFF00, 60_000 - number, number, 0, 0)
+
+
+def deaf_and_dribbling(exchange: Exchange) -> None:
+    """Send a response in small pieces, each long before the client looks at anything else."""
+    message_id = exchange.request.message_id
+    exchange.send(CMoveRSP(message_id, 0xB000, None, None, 1, 2, 0, has_data_set=True))
+    while True:
+        exchange.association.send_data_set(exchange.context_id, b"xx", is_last=False)
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("answer", [deaf, deaf_and_chatty, deaf_and_dribbling])
+def test_a_peer_that_does_not_heed_a_cancel_is_aborted(answer: Answer) -> None:
+    timeouts = Timeouts(response=10, release=0.1)
+    with Scripted(move=answer) as scripted, client(scripted, timeouts) as one:
         move = one.move(KEYS, destination="PYPX")
-        next(move)
         move.cancel()
         with pytest.raises(CancelledError) as caught:
             move.run()
         assert caught.value.exit_code == 130
+        assert move.result is None
+
+
+def test_after_an_interrupt_the_next_operation_has_an_association_of_its_own() -> None:
+    asked = []
+
+    def late(exchange: Exchange) -> None:
+        asked.append(exchange.request.message_id)
+        if len(asked) == 1:
+            exchange.association.next_message()
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    def interrupted() -> float:
+        raise KeyboardInterrupt
+
+    with Scripted(move=late) as scripted, client(scripted) as one:
+        with pytest.raises(KeyboardInterrupt):
+            next(one.move(KEYS, destination="PYPX", last_activity=interrupted))
+        assert one.move(KEYS, destination="PYPX").run().progress.completed == 1
+    assert len(scripted.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(1, [1, 2]), (20_001, [20_001, 20_002]), (0xFFFF, [0xFFFF, 1])]
+)
+def test_message_ids_begin_where_they_are_told_to(first: int, expected: list[int]) -> None:
+    asked = []
+
+    def note(exchange: Exchange) -> None:
+        asked.append(exchange.request.message_id)
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    with Scripted(move=note) as scripted, Client(scripted.address, first_message_id=first) as one:
+        for _ in expected:
+            one.move(KEYS, destination="PYPX").run()
+    assert asked == expected
+
+
+@pytest.mark.parametrize("first", [0, -1, 0x10000])
+def test_a_message_id_that_is_none(first: int) -> None:
+    with pytest.raises(ConfigError, match="no message ID"):
+        Client("PACS@localhost:104", first_message_id=first)
+
+
+def test_idle_associations_are_released_when_told_to() -> None:
+    def ended(exchange: Exchange) -> None:
+        exchange.progress(0x0000, None, 1, 0, 0)
+
+    def waits(exchange: Exchange) -> None:
+        exchange.match(StudyInstanceUID="1.2")
+        exchange.wait_for_cancel()
+        exchange.end_find(0xFE00)
+
+    with Scripted(move=ended, find=waits) as scripted, client(scripted) as one:
+        one.release_idle()  # there is none yet
+        with one.find({}) as matches:
+            next(matches)
+            one.move(KEYS, destination="PYPX").run()
+            assert len(scripted.requests) == 2
+            one.release_idle()
+            assert one.move(KEYS, destination="PYPX").run().progress.completed == 1
+            assert len(scripted.requests) == 3
+        one.release_idle()
+        assert one.peer is None
+    assert scripted.failures == [None, None, None]
 
 
 def test_a_destination_that_is_no_ae_title_is_a_usage_error() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pypx.dimse import command
 from pypx.dimse.command import decode_command, encode_command
 from pypx.dimse.messages import (
     CCancelRQ,
@@ -154,6 +155,11 @@ def test_a_message_is_its_bytes(message: Message, encoded: bytes) -> None:
     assert encode_command(message) == encoded
     assert decode_command(encoded) == message
     assert type(decode_command(encoded)) is type(message)
+
+
+def test_none_of_them_needs_the_decoder_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(command, "_split_strange")
+    assert [decode_command(encoded) for _, encoded in VECTORS] == [one for one, _ in VECTORS]
 
 
 def test_all_n_services_are_there() -> None:

@@ -107,6 +107,19 @@ def test_an_answer_byte_by_byte_is_an_answer(peer: Callable[..., Address]) -> No
     connection.abort()
 
 
+def test_an_answer_may_come_slowly_but_a_poll_ends_in_time(peer: Callable[..., Address]) -> None:
+    slowly = send(response(), piece=6, pause=0.03)
+    address = peer(receive_pdu(), send(accept()), receive_pdu(), slowly)
+    connection = Connection.open(address, REQUEST, QUICK)
+    connection.send(1, CEchoRQ(1))
+    started = time.monotonic()
+    assert connection.poll(0.05) is None
+    assert connection.poll(0.05) is None
+    assert connection.receive(0.2).message == CEchoRSP(1, 0)
+    assert time.monotonic() - started > 0.05 + 0.05 + 0.2
+    connection.abort()
+
+
 OPENING: dict[str, tuple[list[Step], type[PypxError], str]] = {
     "rejected, calling AE title": (
         [receive_pdu(), send(encode_pdu(AAssociateRJ(1, 1, 3)))],

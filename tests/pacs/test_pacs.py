@@ -15,6 +15,7 @@ from pypx.errors import StatusError
 from pypx.net.connection import Timeouts
 from pypx.pacs import Pacs
 from pypx.pacs.samples import SAMPLE_INSTANCES, write_samples
+from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
 from pypx.receiver.receiver import Receiver
 
 
@@ -121,6 +122,32 @@ def test_move(
             assert located is not None
             stored = Path(str(row["path"])).read_bytes()
             assert stored.endswith(located.path.read_bytes()[located.data_set_offset :])
+
+
+def test_what_arrives_names_the_request_that_it_belongs_to(
+    pacs: Pacs, samples: Archive, tmp_path: Path
+) -> None:
+    said = []
+
+    class Heard:
+        def association_began(self, event: AssociationBegan) -> None:
+            pass
+
+        def instance_received(self, event: InstanceReceived) -> None:
+            said.append((event.move_originator_ae_title, event.move_originator_message_id))
+
+        def association_ended(self, event: AssociationSummary) -> None:
+            pass
+
+    with (
+        Archive(tmp_path, durability="none") as archive,
+        Receiver(archive, port=0, observer=Heard()) as receiver,
+        Client(pacs.address, calling_ae_title="MOVER", first_message_id=20_001) as client,
+    ):
+        pacs.destinations["PYPX"] = Address("PYPX", receiver.host, receiver.port)
+        keys = {"StudyInstanceUID": study_of(samples, "DEMO-001")}
+        client.move(keys, destination="PYPX").run()
+    assert said == [("MOVER", 20_001)] * 12
 
 
 def test_move_to_where_it_may_not(client: Client, samples: Archive) -> None:

@@ -43,13 +43,14 @@ class Played:
 Step = Callable[[Played], None]
 
 
-def send(data: bytes, *, piece: int | None = None) -> Step:
-    """Send bytes, in segments of ``piece`` bytes if that is given."""
+def send(data: bytes, *, piece: int | None = None, pause: float = 0.0) -> Step:
+    """Send bytes, in segments of ``piece`` bytes if that is given, with a pause after each."""
 
     def step(played: Played) -> None:
         size = piece or max(len(data), 1)
         for at in range(0, len(data), size):
             played.connection.sendall(data[at : at + size])
+            played.stopped.wait(pause)
 
     return step
 

@@ -259,6 +259,26 @@ def test_low_space_is_refused_before_the_disk_is_full(
         connection.release()
 
 
+@pytest.mark.parametrize("data", [data_set(), b"no data set"])
+def test_an_event_says_for_which_c_move_the_sender_sends(
+    connection: Connection, receiver: Receiver, heard: Heard, data: bytes
+) -> None:
+    for title, number in (("MOVER", 20_001), ("", None), (None, 7), (None, None)):
+        request = CStoreRQ(
+            *(77, CT_IMAGE, "1.2.3.4.1"),
+            move_originator_application_entity_title=title,
+            move_originator_message_id=number,
+        )
+        connection.send(1, request, data)
+        connection.receive()
+    connection.release()
+    receiver.stop()
+    said = [
+        (one.move_originator_ae_title, one.move_originator_message_id) for one in heard.received
+    ]
+    assert said == [("MOVER", 20_001), ("", 0), ("", 7), ("", 0)]
+
+
 @pytest.mark.parametrize("way", ["abort", "close"])
 def test_an_object_that_breaks_off_leaves_nothing(
     archive: Archive, receiver: Receiver, heard: Heard, way: str

@@ -116,9 +116,9 @@ def connect(workers: Workers, title: str = "TESTS") -> Connection:
     return Client(address, calling_ae_title=title, timeouts=TIMEOUTS).connect(CONTEXTS)
 
 
-def store(connection: Connection, uid: str, **changes: object) -> int:
+def store(connection: Connection, uid: str, mover: str | None = None, **changes: object) -> int:
     sent = data_set(SOPInstanceUID=uid, **changes)  # type: ignore[arg-type]
-    connection.send(1, CStoreRQ(1, CT_IMAGE, uid), sent)
+    connection.send(1, CStoreRQ(1, CT_IMAGE, uid, 0, mover, 20_001 if mover else None), sent)
     response = connection.receive().message
     assert isinstance(response, CStoreRSP)
     return response.status
@@ -175,13 +175,15 @@ def test_all_workers_receive_into_one_archive(start: Start, heard: Heard, root: 
     assert len(workers.processes) == 2
     connections = connect_to_each(workers, heard)
     for number, connection in enumerate(connections.values(), 1):
-        assert store(connection, f"1.2.3.{number}") == 0
+        assert store(connection, f"1.2.3.{number}", f"MOVER{number}") == 0
         connection.release()
     heard.wait_for(lambda: len(heard.summaries) == len(heard.began))
     workers.stop()
     assert workers.totals.instances == 2
     assert {event.sop_instance_uid for event in heard.received} == {"1.2.3.1", "1.2.3.2"}
     assert len({event.association_id for event in heard.received}) == 2
+    assert {event.move_originator_ae_title for event in heard.received} == {"MOVER1", "MOVER2"}
+    assert {event.move_originator_message_id for event in heard.received} == {20_001}
     assert sum(summary.totals.instances for summary in heard.summaries) == 2
     assert len(files(root)) == 2
     assert [path for path in map(Path, (event.path for event in heard.received)) if path.is_file()]

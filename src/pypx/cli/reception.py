@@ -128,6 +128,7 @@ def receiving(
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None
         return
+    from pypx.config.amounts import parse_size
     from pypx.receiver.receiver import Receiver
 
     log_to(invocation.out)
@@ -138,7 +139,13 @@ def receiving(
         with (
             watching(invocation, archive) as watch,
             Receiver(
-                archive, host=bound, port=own.port, ae_title=aet, allow=rules, observer=watch
+                archive,
+                host=bound,
+                port=own.port,
+                ae_title=aet,
+                allow=rules,
+                min_free=parse_size(config.listen.min_free),
+                observer=watch,
             ) as receiver,
         ):
             invocation.out.say(

@@ -14,7 +14,7 @@ from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.dicom import uids
 from pypx.dimse import status as status_codes
 from pypx.dimse.messages import CEchoRQ, CEchoRSP
-from pypx.errors import NoPresentationContextError, StatusError
+from pypx.errors import ConfigError, NoPresentationContextError, StatusError
 from pypx.net.channel import MAXIMUM_LENGTH
 from pypx.net.connection import Connection, Timeouts
 from pypx.ul.negotiation import AcceptedContext, propose, propose_roles
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Echo", "Peer"]
 
+_LAST_MESSAGE_ID = 0xFFFF  # 0 is one, too, but here it stands for none
 _UNCOMPRESSED = (uids.EXPLICIT_VR_LITTLE_ENDIAN, uids.IMPLICIT_VR_LITTLE_ENDIAN)
 _QUERY_RETRIEVE = (
     uids.STUDY_ROOT_FIND,
@@ -76,9 +77,12 @@ class Client:
         calling_ae_title: What we call ourselves.
         timeouts: How long each phase may take.
         model: The query/retrieve model where an operation does not name one.
+        first_message_id: Of the first request; those after it count up, and begin again at 1
+            after 65535. What a PACS sends on a C-MOVE has its message ID (0000,1031), so
+            that clients which begin far apart can tell what came for which of them.
 
     Raises:
-        ConfigError: The address or the AE title is none.
+        ConfigError: The address, the AE title or the message ID is none.
     """
 
     def __init__(
@@ -88,14 +92,17 @@ class Client:
         calling_ae_title: str = DEFAULT_AE_TITLE,
         timeouts: Timeouts | None = None,
         model: Model | str = "study",
+        first_message_id: int = 1,
     ) -> None:
+        if not 1 <= first_message_id <= _LAST_MESSAGE_ID:
+            raise ConfigError(f"{first_message_id} is no message ID: from 1 to {_LAST_MESSAGE_ID}.")
         self.address = Address.parse(address) if isinstance(address, str) else address
         self.calling_ae_title = check_ae_title(calling_ae_title)
         self.timeouts = timeouts or Timeouts()
         self._model = model
         self._connections: list[Connection] = []
         self._get: tuple[Sequence[StorageContext], Connection] | None = None
-        self._message_id = 0
+        self._message_id = first_message_id - 1
 
     def __enter__(self) -> Client:
         return self
@@ -113,6 +120,17 @@ class Client:
             self._get = None
         while self._connections:
             self._connections.pop().release()
+
+    def release_idle(self) -> None:
+        """Release the associations over which nothing runs, except that of the last C-GET.
+
+        A C-GET takes an association of its own; a PACS that allows us only one has to see
+        that of the query end first.
+        """
+        idle = [connection for connection in self._connections if not connection.busy]
+        for connection in idle:
+            self._connections.remove(connection)
+            connection.release()
 
     def abort(self) -> None:
         """Abort the associations."""
@@ -183,7 +201,7 @@ class Client:
         return connection, context
 
     def _next_message_id(self) -> int:
-        self._message_id = self._message_id % 0xFFFF + 1
+        self._message_id = self._message_id % _LAST_MESSAGE_ID + 1
         return self._message_id
 
     def echo(self) -> Echo:

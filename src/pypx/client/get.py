@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pypx.client.move import Progress, RetrieveResult, failed_uids
+from pypx.client.patience import Patience
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
 from pypx.dimse import status as status_codes
@@ -19,9 +20,7 @@ from pypx.dimse.assembler import DataSetReceived, MessageReceived
 from pypx.dimse.messages import CCancelRQ, CGetRQ, CGetRSP, CStoreRQ, CStoreRSP, Message
 from pypx.dimse.status import Category, category
 from pypx.errors import (
-    CancelledError,
     NoPresentationContextError,
-    PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
     StatusError,
@@ -81,11 +80,9 @@ class GetOnce(Iterator[Progress]):
         self._message_id = message_id
         self._on_store = on_store
         self._encoding = encoding_of(context.transfer_syntax)
-        self._started = self._heard = self._advanced = time.monotonic()
-        self._cancel_wanted = False
-        self._cancelled_at: float | None = None
+        self._started = time.monotonic()
+        self._patience = Patience(connection.address, "C-GET", connection.timeouts, self._started)
         self._in_data_set = False
-        self._may_end_object = False  # the C-CANCEL went out in the middle of one
         self._over = False
         connection.busy = True
         request = CGetRQ(message_id, context.abstract_syntax)
@@ -96,7 +93,7 @@ class GetOnce(Iterator[Progress]):
 
         Raises:
             StatusError: The operation failed; :attr:`result` has the numbers.
-            PeerTimeoutError: The PACS showed no sign of life.
+            PeerTimeoutError: The PACS showed no sign of life, or nothing but that it is busy.
             CancelledError: It did not heed a C-CANCEL.
             NetworkError, AssociationError, ProtocolError: The association ended.
         """
@@ -127,7 +124,8 @@ class GetOnce(Iterator[Progress]):
         response = self._connection.response_to(self._message_id, CGetRSP, whole)
         before, self.progress = self.progress, self.progress.updated(response)
         if category(response.status) is Category.PENDING:
-            self._check_progress(before)
+            changed = self.progress != before
+            self._patience.check_pending(time.monotonic(), changed=changed)
             return self.progress
         self.result = RetrieveResult(
             response.status,
@@ -145,8 +143,7 @@ class GetOnce(Iterator[Progress]):
             self._refuse(context_id, request)
             return
         status = self._on_store(self, context_id, request)
-        # Our disk may have been slow, and the PACS waited for us.
-        self._heard = self._advanced = time.monotonic()
+        self._patience.advanced(time.monotonic())
         if status >> 8 == _OUT_OF_RESOURCES:
             self.cancel()  # the rest would be sent only to be refused
 
@@ -174,9 +171,7 @@ class GetOnce(Iterator[Progress]):
             piece = self._wait(DataSetReceived)
             yield piece.data
             self._in_data_set = not piece.is_last
-        if self._may_end_object:
-            self._may_end_object = False
-            self._cancelled_at = time.monotonic()
+        self._patience.object_ended(time.monotonic())
 
     def send(
         self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
@@ -197,53 +192,18 @@ class GetOnce(Iterator[Progress]):
 
     def _wait(self, kind: type[P]) -> P:
         """Wait for the next message or piece, and cancel meanwhile if that is wanted."""
-        connection = self._connection
+        connection, patience = self._connection, self._patience
         while True:
-            self._cancel_if_wanted()
+            now = time.monotonic()
+            if patience.is_cancel_due(now, in_object=self._in_data_set):
+                connection.send(self._context.context_id, CCancelRQ(self._message_id))
+            patience.check_cancelled(now, connection.last_read)
             part = connection.poll_part(_POLL)
             if isinstance(part, kind):
                 return part
             if part is not None:
                 raise RemoteProtocolError(f"{connection.address} mixed messages and data sets.")
-            self._check_silence()
-
-    def _cancel_if_wanted(self) -> None:
-        connection, now = self._connection, time.monotonic()
-        if self._cancel_wanted and self._cancelled_at is None:
-            self._cancelled_at = now
-            self._may_end_object = self._in_data_set
-            connection.send(self._context.context_id, CCancelRQ(self._message_id))
-        elif self._cancelled_at is not None:
-            begun = max(self._cancelled_at, connection.last_read if self._may_end_object else 0.0)
-            if now - begun > connection.timeouts.release:
-                raise CancelledError(
-                    f"{connection.address} did not heed the C-CANCEL within "
-                    f"{connection.timeouts.release:g} s; the association was aborted."
-                )
-
-    def _check_silence(self) -> None:
-        connection = self._connection
-        heard = max(self._heard, connection.last_read)
-        if time.monotonic() - heard > connection.timeouts.response:
-            raise PeerTimeoutError(
-                f"{connection.address} was silent for {connection.timeouts.response:g} s "
-                "in the middle of a C-GET.",
-                phase="response",
-                hint="The PACS may fetch from slow storage: allow more time with --timeout.",
-            )
-
-    def _check_progress(self, before: Progress) -> None:
-        """Give up a PACS that says nothing but that it is busy."""
-        now, limit = time.monotonic(), self._connection.timeouts.response
-        if self.progress != before:
-            self._advanced = now
-        elif now - self._advanced > limit:
-            raise PeerTimeoutError(
-                f"{self._connection.address} said for {limit:g} s that the C-GET is pending, "
-                "and sent nothing.",
-                phase="response",
-                hint="The PACS may fetch from slow storage: allow more time with --timeout.",
-            )
+            patience.check_silence(time.monotonic(), connection.last_read)
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         hint = status_codes.hint(result.status)
@@ -253,7 +213,7 @@ class GetOnce(Iterator[Progress]):
 
     def cancel(self) -> None:
         """Have a C-CANCEL sent; may be called between any two instructions, as signals are."""
-        self._cancel_wanted = True
+        self._patience.cancel()
 
 
 OnStore = Callable[[GetOnce, int, CStoreRQ], int]

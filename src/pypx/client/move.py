@@ -9,26 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from pypx.client.patience import Patience
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
 from pypx.dicom.encoding import Encoding
 from pypx.dimse import status as status_codes
 from pypx.dimse.messages import CCancelRQ, CMoveRQ, CMoveRSP, CRetrieveRSP
 from pypx.dimse.status import Category, category
-from pypx.errors import (
-    CancelledError,
-    DataSetError,
-    PeerTimeoutError,
-    PypxError,
-    StatusError,
-)
+from pypx.errors import DataSetError, PypxError, StatusError
 from pypx.net.connection import Connection, Received
 from pypx.ul.negotiation import AcceptedContext
 from pypx.values import frozen
 
 __all__ = ["Move", "Progress", "RetrieveResult", "failed_uids"]
 
-_POLL = 0.25  # seconds between looks at what else shows that the operation lives
+_POLL = 0.25  # seconds between looks at whether to cancel, and what else shows that it lives
 
 
 @frozen
@@ -135,8 +130,11 @@ class Move(Iterator[Progress]):
         self._destination = destination
         self._last_activity = last_activity
         self._encoding = encoding_of(context.transfer_syntax)
-        self._started = self._heard = time.monotonic()
-        self._cancelled_at: float | None = None
+        self._started = time.monotonic()
+        reaches = f"Check also that it reaches {destination!r} from its side."
+        self._patience = Patience(
+            connection.address, "C-MOVE", connection.timeouts, self._started, hint=reaches
+        )
         self._over = False
         connection.busy = True
         request = CMoveRQ(message_id, context.abstract_syntax, destination)
@@ -150,23 +148,33 @@ class Move(Iterator[Progress]):
 
         Raises:
             StatusError: The operation failed; :attr:`result` has the numbers.
-            PeerTimeoutError: Neither the PACS nor the receiver showed a sign of life.
+            PeerTimeoutError: Neither the PACS nor the receiver showed a sign of life, or
+                nothing but that the PACS is busy.
+            CancelledError: It did not heed a C-CANCEL.
             NetworkError, AssociationError, ProtocolError: The association ended.
         """
         if self._over:
             raise StopIteration
         try:
             return self._next()
-        except BaseException:
-            self._over = True
-            self._connection.busy = False
+        except (StopIteration, StatusError):
+            self._end()
             raise
+        except BaseException:
+            self._end()
+            self._connection.abort()  # more may come, and belongs to nothing
+            raise
+
+    def _end(self) -> None:
+        self._over = True
+        self._connection.busy = False
 
     def _next(self) -> Progress:
         received = self._wait()
         response = self._connection.response_to(self._message_id, CMoveRSP, received)
-        self.progress = self.progress.updated(response)
+        before, self.progress = self.progress, self.progress.updated(response)
         if category(response.status) is Category.PENDING:
+            self._check_pending(before)
             return self.progress
         self.result = RetrieveResult(
             response.status,
@@ -180,31 +188,30 @@ class Move(Iterator[Progress]):
         raise StopIteration
 
     def _wait(self) -> Received:
-        """Wait for a message; what the receiver gets meanwhile counts as a sign of life."""
-        timeouts = self._connection.timeouts
+        """Wait for a message, and cancel meanwhile if that is wanted."""
+        connection, patience = self._connection, self._patience
         while True:
-            received = self._connection.poll(_POLL)
-            now = time.monotonic()
+            if patience.is_cancel_due(time.monotonic()):
+                connection.send(self._context.context_id, CCancelRQ(self._message_id))
+            received = connection.poll(_POLL)
             if received is not None:
-                self._heard = now
                 return received
-            if self._last_activity is not None:
-                self._heard = max(self._heard, self._last_activity())
-            if self._cancelled_at is not None and now - self._cancelled_at > timeouts.release:
-                self._connection.abort()
-                raise CancelledError(
-                    f"{self._connection.address} did not heed the C-CANCEL within "
-                    f"{timeouts.release:g} s; the association was aborted."
-                )
-            if now - self._heard > timeouts.response:
-                self._connection.abort()
-                raise PeerTimeoutError(
-                    f"{self._connection.address} was silent for {timeouts.response:g} s "
-                    "in the middle of a C-MOVE, and nothing arrived.",
-                    phase="response",
-                    hint="The PACS may fetch from slow storage: allow more time with --timeout. "
-                    f"Check also that it reaches {self._destination!r} from its side.",
-                )
+            now = time.monotonic()
+            patience.check_cancelled(now, connection.last_read)
+            patience.check_silence(now, max(connection.last_read, self._arrived()))
+
+    def _check_pending(self, before: Progress) -> None:
+        """Give up a PACS that only says that it is busy, or does not heed a C-CANCEL."""
+        now = time.monotonic()
+        self._patience.check_cancelled(now, self._connection.last_read)
+        # Where it counts nothing and we receive nothing, there is no progress to be seen.
+        is_blind = self.progress == Progress() and self._last_activity is None
+        changed = is_blind or self.progress != before
+        self._patience.check_pending(now, changed=changed, arrived=self._arrived())
+
+    def _arrived(self) -> float:
+        """When the receiver last got something."""
+        return 0.0 if self._last_activity is None else self._last_activity()
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         hint = status_codes.hint(result.status)
@@ -218,10 +225,11 @@ class Move(Iterator[Progress]):
         return result.failure(what, "C-MOVE", hint)
 
     def cancel(self) -> None:
-        """Send a C-CANCEL; go on iterating for the final response."""
-        if not self._over and self._cancelled_at is None and self._connection.is_open:
-            self._cancelled_at = time.monotonic()
-            self._connection.send(self._context.context_id, CCancelRQ(self._message_id))
+        """Have a C-CANCEL sent; go on iterating for the final response.
+
+        May be called between any two instructions, as signals are.
+        """
+        self._patience.cancel()
 
     def run(self) -> RetrieveResult:
         """Iterate to the end and give the result.

@@ -187,6 +187,8 @@ class Connection:
         """
         wait = self.timeouts.response if timeout is None else timeout
         received = self.poll(wait)
+        while received is None and (left := self.last_read + wait - time.monotonic()) > 0:
+            received = self.poll(left)
         if received is None:
             self.abort()
             raise PeerTimeoutError(
@@ -213,8 +215,9 @@ class Connection:
         return response
 
     def poll(self, timeout: float) -> Received | None:
-        """Give the next whole message, or None when the peer was silent for ``timeout`` seconds."""
-        while (event := self._next_event(timeout)) is not None:
+        """Give the next whole message, or None when there is none within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while (event := self._next_event(deadline)) is not None:
             received = self._take(event)
             if received is not None:
                 return received
@@ -224,10 +227,10 @@ class Connection:
         """Give the next message or the next piece of its data set, for who streams.
 
         Returns:
-            None when the peer was silent for ``timeout`` seconds. A piece is valid until
+            None when there is none within ``timeout`` seconds. A piece is valid until
             the next call.
         """
-        event = self._next_event(timeout)
+        event = self._next_event(time.monotonic() + timeout)
         return event if isinstance(event, MessageReceived | DataSetReceived) else None
 
     @property
@@ -235,8 +238,8 @@ class Connection:
         """The monotonic time at which bytes last came."""
         return self._channel.last_read
 
-    def _next_event(self, timeout: float) -> SessionEvent | None:
-        """Give the next event, reading when none is left; None after a silence.
+    def _next_event(self, deadline: float) -> SessionEvent | None:
+        """Give the next event, reading when none is left; None when the time is up.
 
         The views of all earlier events are invalid once this reads again.
         """
@@ -246,9 +249,8 @@ class Connection:
                 raise ConnectionLostError(
                     f"{self.address} closed the connection while an answer was expected."
                 )
-            self._events = self._channel.receive(timeout)[::-1]
-            silence = time.monotonic() - self._channel.last_read
-            if not (self._events or self._channel.closed) and silence >= timeout:
+            self._events = self._channel.receive(max(0.0, deadline - time.monotonic()))[::-1]
+            if not (self._events or self._channel.closed) and time.monotonic() >= deadline:
                 return None
         event = self._events.pop()
         self._raise_if_ended(event)

@@ -29,6 +29,9 @@ class InstanceReceived(NamedTuple):
         sop_instance_uid: As it is stored; as the command announced it where it was not.
         path: Its file, absolute; empty where it was not stored.
         comment: Why, if the status is not success.
+        move_originator_ae_title: Whose C-MOVE it is part of (PS3.7 Table 9.1-1), as the sender
+            says; empty where it does not.
+        move_originator_message_id: Of that C-MOVE; 0 where the sender does not say.
     """
 
     association_id: str
@@ -41,6 +44,8 @@ class InstanceReceived(NamedTuple):
     sop_instance_uid: str = ""
     path: str = ""
     comment: str = ""
+    move_originator_ae_title: str = ""
+    move_originator_message_id: int = 0
 
     @property
     def is_stored(self) -> bool:

@@ -227,10 +227,17 @@ def event_of(
 ) -> InstanceReceived:
     """Put into an event what became of one C-STORE."""
     stored = result.stored
-    uid = request.affected_sop_instance_uid
+    originator_ae_title = request.move_originator_application_entity_title or ""
+    originator_message_id = request.move_originator_message_id or 0
     if stored is None:
         return InstanceReceived(
-            association_id, result.status, seconds, sop_instance_uid=uid, comment=result.comment
+            association_id,
+            result.status,
+            seconds,
+            sop_instance_uid=request.affected_sop_instance_uid,
+            comment=result.comment,
+            move_originator_ae_title=originator_ae_title,
+            move_originator_message_id=originator_message_id,
         )
     return InstanceReceived(
         association_id,
@@ -243,4 +250,6 @@ def event_of(
         stored.sop_instance_uid,
         str(stored.path),
         result.comment,
+        originator_ae_title,
+        originator_message_id,
     )
