@@ -113,6 +113,7 @@ def test_keys_and_levels(px: Px, pacs: Pacs, arguments: list[str], found: int) -
         (["-k", "PatientID=a", "-k", "PatientID=b"], "two values"),
         (["-k", "RequestAttributesSequence=x"], "sequence"),
         (["-k", "QueryRetrieveLevel=STUDY"], "--level"),
+        (["-k", "Status=0"], "belongs to the messages of DICOM"),
         (["--tree", "--level", "series"], "--tree"),
         (["--tree", "--csv"], "--csv"),
         (["--json", "--csv"], "exclude"),

@@ -92,6 +92,14 @@ def test_wrong_keywords_get_a_suggestion(text: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "keyword"),
+    [("patientid", "PatientID"), ("STUDYDATE", "StudyDate"), ("Patient ID", None), ("", None)],
+)
+def test_a_keyword_in_any_case(text: str, keyword: str | None) -> None:
+    assert dictionary.find_keyword(text) == keyword
+
+
 def test_unknown_keyword() -> None:
     assert dictionary.tag_of("NoSuchKeyword") is None
 

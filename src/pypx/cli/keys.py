@@ -16,7 +16,15 @@ from pypx.cli.command import PxCommand
 from pypx.dicom.dictionary import keyword_of, parse_tag, tag_of, tag_text, vr_of
 from pypx.errors import ConfigError
 
-__all__ = ["KeyCommand", "key_option", "level_of", "model_option", "parse_keys"]
+__all__ = [
+    "KeyCommand",
+    "key_named",
+    "key_option",
+    "key_value",
+    "level_of",
+    "model_option",
+    "parse_keys",
+]
 
 model_option = click.option(
     "--model",
@@ -126,20 +134,9 @@ def parse_keys(texts: Iterable[str]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for text in texts:
         name, _, value = text.partition("=")
-        tag = parse_tag(name)
-        keyword = keyword_of(tag)
-        if keyword is None or tag_of(keyword) != tag:
-            keyword = tag_text(tag)[1:-1]
-        vr = vr_of(tag)
-        if vr == "SQ":
-            raise ConfigError(
-                f"{keyword} is a sequence, which cannot be a key here.",
-                hint="Give an attribute that has a value.",
-            )
-        if keyword == "QueryRetrieveLevel":
-            raise ConfigError("The query/retrieve level is not given with -k.", hint="--level")
-        if vr == "DA":
-            value = _date(value)
+        keyword = key_named(name)
+        vr = vr_of(parse_tag(keyword))
+        value = key_value(vr, value)
         if keys.get(keyword) and value and keys[keyword] != value:
             if vr != "UI":
                 raise ConfigError(
@@ -149,6 +146,39 @@ def parse_keys(texts: Iterable[str]) -> dict[str, str]:
             value = f"{keys[keyword]}\\{value}"
         keys[keyword] = value or keys.get(keyword, "")
     return keys
+
+
+def key_named(name: str) -> str:
+    """Give the keyword of a key, or ``gggg,eeee`` where there is none.
+
+    Args:
+        name: A keyword, ``gggg,eeee``, ``(gggg,eeee)`` or ``ggggeeee``.
+
+    Raises:
+        ConfigError: There is no such keyword, or it cannot be a key.
+    """
+    tag = parse_tag(name)
+    keyword = keyword_of(tag)
+    if keyword is None or tag_of(keyword) != tag:
+        keyword = tag_text(tag)[1:-1]
+    if vr_of(tag) == "SQ":
+        raise ConfigError(
+            f"{keyword} is a sequence, which cannot be a key here.",
+            hint="Give an attribute that has a value.",
+        )
+    if tag >> 16 == 0:
+        raise ConfigError(
+            f"{keyword} belongs to the messages of DICOM, and cannot be a key.",
+            hint="Give an attribute of patients, studies, series or images.",
+        )
+    if keyword == "QueryRetrieveLevel":
+        raise ConfigError("The query/retrieve level is not given with -k.", hint="--level")
+    return keyword
+
+
+def key_value(vr: str, text: str) -> str:
+    """Give the value of a key as a PACS takes it: only full ISO dates are written otherwise."""
+    return _date(text) if vr == "DA" else text
 
 
 def _date(value: str) -> str:

@@ -29,10 +29,10 @@ def counted(number: int, level: str) -> str:
 
 
 class Notes:
-    """Collect what there is to say.
+    """Collect what there is to say, of one query or of several.
 
     Args:
-        keys: The keys of the query.
+        keys: The keys of the first query.
 
     Attributes:
         duplicates: How many answers had the unique key of one before.
@@ -43,6 +43,16 @@ class Notes:
         self.duplicates = 0
         self.keys_unsupported = False
         self._texts: dict[str, int] = {}
+        self._contradicting: dict[str, int] = {}
+        self._never_returned: set[str] = set()  # of the queries before
+        self._not_returned: set[str] = set()
+        self._matched = False
+        self.begin(keys)
+
+    def begin(self, keys: Mapping[str, str]) -> None:
+        """Go on with the matches of another query."""
+        self._never_returned = self._missed
+        self._matched = False
         self._not_returned = {
             key for key, value in keys.items() if value.strip("*") and key not in _ASKED_OF_ALL
         }
@@ -51,24 +61,28 @@ class Notes:
             for key, value in keys.items()
             if value and not set(value) & set("*?") and vr_of(parse_tag(key)) in ("CS", "UI")
         }
-        self._contradicting = dict.fromkeys(self._exact, 0)
+
+    @property
+    def _missed(self) -> set[str]:
+        """The keys that no match of a query had, if it had matches."""
+        return self._never_returned | (self._not_returned if self._matched else set())
 
     def look_at(self, match: DataSet) -> None:
         """Look at a match."""
+        self._matched = True
         if self._not_returned:
             self._not_returned -= {key for key in self._not_returned if match.get(key)}
         for key, wanted in self._exact.items():
             values = match.get(key)
             if values and wanted.isdisjoint(values.split("\\")):
-                self._contradicting[key] += 1
+                self._contradicting[key] = self._contradicting.get(key, 0) + 1
         for warning in match.warnings:
             self._texts[warning] = self._texts.get(warning, 0) + 1
 
     @property
     def ignored(self) -> list[str]:
-        """The keys that the PACS did not return at all, or that a match contradicts."""
-        contradicted = {key for key, often in self._contradicting.items() if often}
-        return sorted(self._not_returned | contradicted)
+        """The keys that the matches of a query did not have, or that a match contradicts."""
+        return sorted(self._missed | self._contradicting.keys())
 
     def tell(self, out: Output, number: int) -> None:
         """Say it, after ``number`` matches."""
@@ -77,12 +91,9 @@ class Notes:
         if len(self._texts) > _MOST_WARNINGS:
             out.warn(f"{len(self._texts) - _MOST_WARNINGS} more kinds of text may be wrong.")
         for key, often in self._contradicting.items():
-            if often:
-                out.warn(
-                    f"{often} of {number} matches have another {key}: the PACS ignored that key."
-                )
-        if number and self._not_returned:
-            keys = ", ".join(sorted(self._not_returned))
+            out.warn(f"{often} of {number} matches have another {key}: the PACS ignored that key.")
+        if number and self._missed:
+            keys = ", ".join(sorted(self._missed))
             out.warn(f"The PACS did not return {keys}: it may have ignored that key.")
         if self.keys_unsupported:
             out.detail("the PACS does not support one or more optional keys (FF01H)")

@@ -183,7 +183,14 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def show_table(out: Output, rows: Sequence[Row], level: str, extra: Sequence[str] = ()) -> None:
+def show_table(
+    out: Output,
+    rows: Sequence[Row],
+    level: str,
+    extra: Sequence[str] = (),
+    *,
+    numbered: bool = False,
+) -> None:
     """Write a table.
 
     Args:
@@ -191,8 +198,9 @@ def show_table(out: Output, rows: Sequence[Row], level: str, extra: Sequence[str
         rows: What it shows.
         level: ``patient``, ``study``, ``series`` or ``image``.
         extra: Keywords that were asked for, and get a column if no usual one shows them.
+        numbered: Rows have the number of the row of a list as ``row``, which comes first.
     """
-    columns = list(_COLUMNS[level])
+    columns = [*([_number("Row", "row")] if numbered else []), *_COLUMNS[level]]
     shown = {keyword for column in columns for keyword in column.keywords}
     first_long = next(n for n, column in enumerate(columns) if column.long)
     columns[first_long:first_long] = [

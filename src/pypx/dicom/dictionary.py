@@ -12,6 +12,7 @@ from pypx.dicom.tables import read_rows
 from pypx.errors import ConfigError
 
 __all__ = [
+    "find_keyword",
     "find_tag",
     "keyword_of",
     "name_of",
@@ -71,6 +72,11 @@ def find_tag(text: str) -> int | None:
     return tag_of(text)
 
 
+def find_keyword(text: str) -> str | None:
+    """Give the keyword that is written like this but for upper and lower case, or None."""
+    return _lowered().get(text.lower())
+
+
 def parse_tag(text: str) -> int:
     """Read ``PatientID``, ``0010,0020``, ``(0010,0020)`` or ``00100020``.
 
@@ -87,7 +93,7 @@ def parse_tag(text: str) -> int:
 def _suggestion(text: str) -> str:
     from difflib import get_close_matches  # only a wrong keyword needs it
 
-    lowered = {keyword.lower(): keyword for keyword in _keywords()}
+    lowered = _lowered()
     near = [lowered[match] for match in get_close_matches(text.strip().lower(), lowered, n=3)]
     if near:
         return f"Did you mean {' or '.join(near)}?"
@@ -116,6 +122,11 @@ def _keywords() -> dict[str, int]:
     keywords = {row.split("\t", 4)[3]: tag for tag, row in _rows().items()}
     keywords.update((row.split("\t", 4)[3], tag) for _, tag, row in _repeating_rows())
     return keywords
+
+
+@cache
+def _lowered() -> dict[str, str]:
+    return {keyword.lower(): keyword for keyword in _keywords()}
 
 
 @cache
