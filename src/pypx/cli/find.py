@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.cli.keys import KeyCommand, key_option, level_of, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import Notes, counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, error_object
 from pypx.cli.rows import Row, Rows, rows_for
+from pypx.dicom.levels import level_of
 from pypx.errors import CancelledError, ConfigError, PypxError, StatusError
 
 if TYPE_CHECKING:
