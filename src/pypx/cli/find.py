@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pypx.cli.keys import KeyCommand, key_option, level_of, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, error_object
 from pypx.cli.query import PartialError, Query
 from pypx.cli.rows import Row, rows_for
+from pypx.dicom.levels import level_of
 from pypx.errors import ConfigError, PypxError, StatusError
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ __all__ = [
     "key_named",
     "key_option",
     "key_value",
-    "level_of",
     "model_option",
     "parse_keys",
 ]
@@ -34,88 +33,6 @@ model_option = click.option(
 
 _ISO_DATE = re.compile(r"(\d{4})([-/])(\d{2})\2(\d{2})")
 _DATE_RANGE = re.compile(r"(\d{8})?(?:\.\.|-)(\d{8})?")
-
-_PATIENT_KEYS = frozenset(
-    {
-        "PatientName",
-        "PatientID",
-        "IssuerOfPatientID",
-        "PatientBirthDate",
-        "PatientBirthTime",
-        "PatientSex",
-        "OtherPatientIDs",
-        "OtherPatientNames",
-        "EthnicGroup",
-        "PatientComments",
-        "PatientSpeciesDescription",
-        "NumberOfPatientRelatedStudies",
-        "NumberOfPatientRelatedSeries",
-        "NumberOfPatientRelatedInstances",
-    }
-)
-_SERIES_KEYS = frozenset(
-    {
-        "Modality",
-        "SeriesNumber",
-        "SeriesInstanceUID",
-        "SeriesDescription",
-        "SeriesDate",
-        "SeriesTime",
-        "SeriesType",
-        "ProtocolName",
-        "BodyPartExamined",
-        "Laterality",
-        "PatientPosition",
-        "FrameOfReferenceUID",
-        "Manufacturer",
-        "ManufacturerModelName",
-        "DeviceSerialNumber",
-        "StationName",
-        "InstitutionalDepartmentName",
-        "PerformedStationAETitle",
-        "PerformedStationName",
-        "PerformedProcedureStepID",
-        "PerformedProcedureStepStartDate",
-        "PerformedProcedureStepStartTime",
-        "PerformedProcedureStepDescription",
-        "PerformingPhysicianName",
-        "OperatorsName",
-        "AcquisitionProtocolName",
-        "AcquisitionProtocolDescription",
-        "ScanningSequence",
-        "SequenceName",
-        "NumberOfSeriesRelatedInstances",
-    }
-)
-_IMAGE_KEYS = frozenset(
-    {
-        "SOPInstanceUID",
-        "SOPClassUID",
-        "InstanceNumber",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "ContentDate",
-        "ContentTime",
-        "AcquisitionDate",
-        "AcquisitionTime",
-        "AcquisitionDateTime",
-        "AcquisitionNumber",
-        "ImageType",
-        "TransferSyntaxUID",
-        "AvailableTransferSyntaxUID",
-    }
-)
-
-
-def level_of(keyword: str) -> str:
-    """Say at which level an attribute belongs (PS3.4 §C.6); what no table has is of the study."""
-    if keyword in _PATIENT_KEYS:
-        return "patient"
-    if keyword in _SERIES_KEYS:
-        return "series"
-    return "image" if keyword in _IMAGE_KEYS else "study"
 
 
 def parse_keys(texts: Iterable[str]) -> dict[str, str]:

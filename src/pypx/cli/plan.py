@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pypx.cli.keys import level_of
 from pypx.cli.notes import Notes
 from pypx.cli.output import Output
+from pypx.dicom.levels import UNIQUE_KEYS, level_of
 from pypx.errors import ConfigError, PypxError
 from pypx.values import frozen
 
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NoMatchError", "Wish", "identifiers", "read_wish"]
 
-_LEVELS = ("patient", "study", "series", "image")
-_UNIQUE = {
-    "patient": "PatientID",
-    "study": "StudyInstanceUID",
-    "series": "SeriesInstanceUID",
-    "image": "SOPInstanceUID",
-}
+_LEVELS = tuple(UNIQUE_KEYS)
 
 
 class NoMatchError(PypxError):
@@ -128,7 +122,7 @@ def identifiers(client: Client, wish: Wish, out: Output) -> list[dict[str, str]]
         if not own and level != wish.level:
             _check_below(wish, level)
             continue
-        unique = _UNIQUE[level]
+        unique = UNIQUE_KEYS[level]
         if set(own) == {unique} and not set(own[unique]) & set("*?"):
             values = own[unique].split("\\") if unique != "PatientID" else [own[unique]]
             found = [{**above, unique: value} for above in found for value in values]
@@ -148,11 +142,11 @@ def _check_below(wish: Wish, level: str) -> None:
     below = wish.levels[wish.levels.index(level) + 1 :]
     for one in below:
         own = wish.keys_at(one)
-        if own and _UNIQUE[one] not in own:
+        if own and UNIQUE_KEYS[one] not in own:
             key = next(iter(own))
             raise ConfigError(
                 f"{key} alone would look through every {level} of the PACS.",
-                hint=f"Add a key of the {level} level, for example {_UNIQUE[level]}.",
+                hint=f"Add a key of the {level} level, for example {UNIQUE_KEYS[level]}.",
             )
         if own:
             return
@@ -165,7 +159,7 @@ def _look_up(
 
     A PACS that ignores a key gives everything, and everything would then be sent.
     """
-    unique = _UNIQUE[level]
+    unique = UNIQUE_KEYS[level]
     seen = set()
     # "*" means the same as no value (PS3.4 §C.2.2.2.4), but Orthanc 1.10 then leaves out
     # what does not have the attribute at all.

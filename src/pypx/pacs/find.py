@@ -12,21 +12,16 @@ from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
+from pypx.dicom.levels import UNIQUE_KEYS
 from pypx.dimse.messages import CFindRQ, CFindRSP
 from pypx.dimse.status import CANCELLED, PENDING, SUCCESS
 from pypx.errors import ConfigError, DataSetError
 from pypx.net.served import ServedAssociation
 from pypx.pacs.behaviour import Behaviour, Refusal
 
-__all__ = ["LEVELS", "UNIQUE_KEYS", "level_of", "matching_keys", "read_identifier", "serve_find"]
+__all__ = ["LEVELS", "level_of", "matching_keys", "read_identifier", "serve_find"]
 
 LEVELS = {"PATIENT": "patient", "STUDY": "study", "SERIES": "series", "IMAGE": "image"}
-UNIQUE_KEYS = {
-    "patient": "PatientID",
-    "study": "StudyInstanceUID",
-    "series": "SeriesInstanceUID",
-    "image": "SOPInstanceUID",
-}
 _DOES_NOT_MATCH = 0xA900
 _UNABLE_TO_PROCESS = 0xC000
 _NOT_KEYS = frozenset(

@@ -18,6 +18,7 @@ from pypx.client.client import Client
 from pypx.client.store import Instance, Originator, Store, send_instance
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
+from pypx.dicom.levels import UNIQUE_KEYS
 from pypx.dimse.messages import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRSP
 from pypx.dimse.status import CANCELLED, PENDING, SUCCESS, Category, category
 from pypx.errors import (
@@ -31,7 +32,7 @@ from pypx.errors import (
 )
 from pypx.net.served import ServedAssociation
 from pypx.pacs.behaviour import Behaviour, Refusal, Send
-from pypx.pacs.find import UNIQUE_KEYS, level_of, matching_keys, read_identifier
+from pypx.pacs.find import level_of, matching_keys, read_identifier
 from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 from pypx.values import frozen
 
