@@ -148,6 +148,22 @@ class Ledger:
                 (transfer.pk,),
             )
 
+    def remove(self, transfer: Transfer) -> None:
+        """Forget a transfer."""
+        with self._index.transaction() as connection:
+            connection.execute("DELETE FROM transfer WHERE pk = ?", (transfer.pk,))
+
+    def speed(self, node: str) -> float | None:
+        """Give instances a second of what a PACS sent in its last jobs; None before the first."""
+        with self._index.reading() as connection:
+            row = connection.execute(
+                "SELECT sum(came), sum(seconds) FROM (SELECT (SELECT sum(received - here_before)"
+                " FROM transfer_series WHERE transfer_pk = t.pk) AS came, seconds FROM transfer t"
+                " WHERE node = ? AND seconds > 0 ORDER BY pk DESC LIMIT 20) WHERE came > 0",
+                (node,),
+            ).fetchone()
+        return row[0] / row[1] if row[0] and row[1] else None
+
     def forget(self, before: str) -> int:
         """Remove transfers that began before a time (ISO 8601, UTC); say how many."""
         with self._index.transaction() as connection:
@@ -209,7 +225,7 @@ class Ledger:
             connection.executemany(
                 "INSERT OR IGNORE INTO transfer_study (transfer_pk, query_pk, study_instance_uid,"
                 " patient_id, patient_name, study_date, study_description, accession_number,"
-                " number_of_instances) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " number_of_instances, number_of_series) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         transfer.pk,
@@ -221,6 +237,7 @@ class Ledger:
                         one.study_description,
                         one.accession_number,
                         one.number_of_instances,
+                        one.number_of_series,
                     )
                     for one in studies
                 ),
@@ -230,6 +247,22 @@ class Ledger:
         """Take the first study whose series are not known."""
         row = self._take("transfer_study", transfer, ledger_rows.STUDY_COLUMNS, "pk")
         return None if row is None else LedgerStudy(*row)
+
+    def query_of(self, study: LedgerStudy) -> Query:
+        """Give the query that found a study."""
+        with self._index.reading() as connection:
+            row = connection.execute(
+                f"SELECT {ledger_rows.QUERY_COLUMNS} FROM transfer_query WHERE pk = ?",
+                (study.query_pk,),
+            ).fetchone()
+        if row is None:
+            raise ledger_rows.lost()
+        return ledger_rows.query_of(row)
+
+    def drop_studies(self, query: Query) -> None:
+        """Forget what a query found."""
+        with self._index.transaction() as connection:
+            connection.execute("DELETE FROM transfer_study WHERE query_pk = ?", (query.pk,))
 
     def close_study(self, study: LedgerStudy, state: str, reason: str = "") -> None:
         """Say what became of a study."""
@@ -314,6 +347,14 @@ class Ledger:
         if row is None:
             raise ledger_rows.lost()
         return LedgerSeries(*row)
+
+    def series_of_study(self, study_pk: int) -> list[LedgerSeries]:
+        """Give the series of a study."""
+        with self._index.reading() as connection:
+            found = connection.execute(
+                f"{ledger_rows.SERIES} WHERE s.study_pk = ? ORDER BY s.pk", (study_pk,)
+            )
+            return [LedgerSeries(*row) for row in found]
 
     def close_series(
         self, series: LedgerSeries, state: str, *, received: int, attempts: int, reason: str = ""

@@ -36,7 +36,7 @@ SERIES = (
 )
 STUDY_COLUMNS = (
     "pk, query_pk, study_instance_uid, patient_id, patient_name, study_date,"
-    " study_description, accession_number, number_of_instances, state, reason"
+    " study_description, accession_number, number_of_instances, number_of_series, state, reason"
 )
 QUERY_COLUMNS = "pk, number, keys, state, reason"
 _EXPECTED_HERE = (
@@ -101,8 +101,9 @@ def count_here(connection: sqlite3.Connection, series: LedgerSeries) -> int:
 
 def standing_of(connection: sqlite3.Connection, query: Query) -> Standing:
     """Sum up what became of a query."""
-    studies, failed = connection.execute(
-        "SELECT count(*), sum(state = 'failed') FROM transfer_study WHERE query_pk = ?",
+    studies, failed, doubtful = connection.execute(
+        "SELECT count(*), sum(state = 'failed'), sum(state = 'planned' AND reason <> '')"
+        " FROM transfer_study WHERE query_pk = ?",
         (query.pk,),
     ).fetchone()
     series = connection.execute(
@@ -114,5 +115,13 @@ def standing_of(connection: sqlite3.Connection, query: Query) -> Standing:
     *numbers, reason = series
     number, complete, unknown, expected, received = (value or 0 for value in numbers)
     return Standing(
-        studies, failed or 0, number, complete, unknown, expected, received, reason or ""
+        studies,
+        failed or 0,
+        doubtful or 0,
+        number,
+        complete,
+        unknown,
+        expected,
+        received,
+        reason or "",
     )

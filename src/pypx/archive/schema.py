@@ -121,6 +121,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             study_description TEXT NOT NULL,
             accession_number TEXT NOT NULL,
             number_of_instances INTEGER,
+            number_of_series INTEGER,
             state TEXT NOT NULL DEFAULT 'open',
             reason TEXT NOT NULL DEFAULT '',
             UNIQUE (query_pk, study_instance_uid)

@@ -86,6 +86,7 @@ class LedgerStudy:
     Attributes:
         pk: In the index; 0 before it is there, as ``query_pk``.
         number_of_instances: As the PACS says; None where it does not.
+        number_of_series: The same.
         state: ``open``, ``busy``, ``planned`` or ``failed``.
         reason: Why, in a sentence.
     """
@@ -99,6 +100,7 @@ class LedgerStudy:
     study_description: str = ""
     accession_number: str = ""
     number_of_instances: int | None = None
+    number_of_series: int | None = None
     state: str = OPEN
     reason: str = ""
 
@@ -166,10 +168,23 @@ class Request:
 
 @frozen
 class Standing:
-    """How the studies and series of a query stand."""
+    """How the studies and series of a query stand.
+
+    Attributes:
+        studies: How many there are.
+        studies_failed: How many of them could not be planned.
+        studies_doubtful: Of how many it cannot be shown that all series are known.
+        series: How many there are.
+        complete: How many of them are complete.
+        unknown: Of how many it is not known how many instances there are.
+        expected: The instances of the others.
+        received: How many instances are here.
+        reason: Why one of the series is not complete.
+    """
 
     studies: int
     studies_failed: int
+    studies_doubtful: int
     series: int
     complete: int
     unknown: int

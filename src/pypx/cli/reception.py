@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pypx.address import Address
 from pypx.cli.options import Invocation
 from pypx.cli.output import Output
-from pypx.errors import AssociationRejectedError, ConfigError, ConnectError, PypxError, StatusError
 from pypx.receiver.allow import AllowRule, is_loopback
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ __all__ = [
     "watching",
 ]
 
-_PROBE_TIMEOUT = 2.0
 _HOOKS_GRACE = 60.0  # seconds, unless --timeout says otherwise
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -81,29 +79,20 @@ def _is_listening(invocation: Invocation, own: Address) -> bool:
     Raises:
         ConfigError: Something else has the port.
     """
-    from pypx.client.client import Client
-    from pypx.net.connection import Timeouts
+    from pypx.retrieve.landing import is_listening
 
-    limits = Timeouts(_PROBE_TIMEOUT, _PROBE_TIMEOUT, _PROBE_TIMEOUT, _PROBE_TIMEOUT)
-    try:
-        with Client(own, calling_ae_title=own.ae_title, timeouts=limits) as client:
-            client.echo()
-    except ConnectError:
-        return False
-    except (AssociationRejectedError, StatusError) as error:
-        invocation.out.warn(f"The listener on {own.host}:{own.port} runs, but: {error.message}")
-    except PypxError as error:
-        raise ConfigError(
-            f"On {own.host}:{own.port} is no DICOM listener: {error.message}",
-            hint="Stop what runs there, or take another port with --port.",
-        ) from None
-    return True
+    complaint = is_listening(own)
+    if complaint:
+        invocation.out.warn(f"The listener on {own.host}:{own.port} runs, but: {complaint}")
+    return complaint is not None
 
 
 def warn_of_loopback(invocation: Invocation, node: Node, host: str | None) -> None:
     """Say so when a PACS elsewhere is to send to a listener that only this machine reaches."""
+    from pypx.retrieve.entry import is_here
+
     bound = invocation.config.listen.host if host is None else host
-    if is_loopback(bound) and not _is_here(node.address.host):
+    if is_loopback(bound) and not is_here(node.address.host):
         invocation.out.warn(
             f"{node.address} is another machine and cannot reach our listener on {bound}.",
             hint="Give the address of this machine with --host, or in [listen] of the "
@@ -176,24 +165,6 @@ def tell_notes(out: Output, notes: Sequence[str]) -> None:
     """Say what the archive put in order when it was opened."""
     for note in notes:
         out.say(note)
-
-
-def _is_here(host: str) -> bool:
-    """Whether a peer is on this machine; a name that has no address is someone else's error."""
-    if is_loopback(host):
-        return True
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return True
-    for family, *_, where in found:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.bind((where[0], 0))  # only an address of this machine can be bound
-            except OSError:
-                continue
-            return True
-    return False
 
 
 def log_to(out: Output) -> None:

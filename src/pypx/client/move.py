@@ -110,6 +110,7 @@ class Move(Iterator[Progress]):
 
     Attributes:
         result: How it ended; None while it runs. It is set before an error is raised.
+        message_id: Of the request; what comes of it may name it as Move Originator Message ID.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Move(Iterator[Progress]):
         self.progress = Progress()
         self._connection = connection
         self._context = context
-        self._message_id = message_id
+        self.message_id = message_id
         self._destination = destination
         self._last_activity = last_activity
         self._encoding = encoding_of(context.transfer_syntax)
@@ -171,7 +172,7 @@ class Move(Iterator[Progress]):
 
     def _next(self) -> Progress:
         received = self._wait()
-        response = self._connection.response_to(self._message_id, CMoveRSP, received)
+        response = self._connection.response_to(self.message_id, CMoveRSP, received)
         before, self.progress = self.progress, self.progress.updated(response)
         if category(response.status) is Category.PENDING:
             self._check_pending(before)
@@ -192,7 +193,7 @@ class Move(Iterator[Progress]):
         connection, patience = self._connection, self._patience
         while True:
             if patience.is_cancel_due(time.monotonic()):
-                connection.send(self._context.context_id, CCancelRQ(self._message_id))
+                connection.send(self._context.context_id, CCancelRQ(self.message_id))
             received = connection.poll(_POLL)
             if received is not None:
                 return received

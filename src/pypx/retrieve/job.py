@@ -1,0 +1,221 @@
+"""Put a job together: what plans, asks, listens and keeps, around one transfer of the ledger.
+
+In: an archive, a PACS, queries or a transfer that is resumed. Out: a ``Retrieval`` that is ready to
+start. Not here: what any of these do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from pypx.address import Address
+from pypx.archive import Archive
+from pypx.archive.ledger import Ledger
+from pypx.archive.transfers import Query, Standing, Transfer
+from pypx.client.client import Client
+from pypx.net.connection import Timeouts
+from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.receiver.events import Observer
+from pypx.receiver.observers import Observers
+from pypx.receiver.retrieved import Retrieved
+from pypx.retrieve.asking import Shared
+from pypx.retrieve.credit import Credit
+from pypx.retrieve.entry import is_here
+from pypx.retrieve.finding import Finder
+from pypx.retrieve.landing import Landing
+from pypx.retrieve.load import Load, Throttle
+from pypx.retrieve.methods import GET, MOVE, Methods
+from pypx.retrieve.planning import Planner
+from pypx.retrieve.run import Retrieval
+from pypx.retrieve.settings import Settings
+from pypx.values import frozen
+
+__all__ = ["Listening", "Pacs", "fingerprint", "note_down", "preparing"]
+
+Queries = Iterable[tuple[int, Mapping[str, str]]]
+
+
+@frozen
+class Pacs:
+    """Whom a job asks.
+
+    Attributes:
+        name: What the ledger calls it.
+        address: Where it is.
+        calling_ae_title: What we call ourselves towards it.
+        model: Its query/retrieve model.
+        timeouts: How long each phase may take.
+    """
+
+    name: str
+    address: Address
+    calling_ae_title: str
+    model: str = "study"
+    timeouts: Timeouts = Timeouts()
+
+
+@frozen
+class Listening:
+    """Where a C-MOVE sends to.
+
+    Attributes:
+        own: Our AE title, and where our listener is as this machine sees it.
+        bind: The address that a listener of ours binds.
+        allow: Who may send to it.
+    """
+
+    own: Address
+    bind: str
+    allow: tuple[AllowRule, ...] = ()
+
+
+def fingerprint(request: Mapping[str, Any]) -> str:
+    """Give what tells the same command from another."""
+    import json
+
+    return xxh3_128_hexdigest(json.dumps(dict(request), sort_keys=True).encode())
+
+
+def note_down(
+    ledger: Ledger, pacs: Pacs, request: Mapping[str, Any], queries: Queries
+) -> tuple[Transfer, bool]:
+    """Begin a transfer, or take up the one that the same command left unfinished.
+
+    Args:
+        ledger: Where it is noted down.
+        pacs: Whom it asks.
+        request: What was wanted, as JSON can have it.
+        queries: Their numbers and keys.
+
+    Returns:
+        The transfer, and whether it was there before.
+    """
+    mark = fingerprint(request)
+    found = ledger.unfinished(mark)
+    if found is not None:
+        ledger.resume(found)
+    transfer = found or ledger.begin(pacs.name, request, mark)
+    ledger.add_queries(transfer, queries)
+    return transfer, found is not None
+
+
+@contextmanager
+def preparing(
+    archive: Archive,
+    transfer: Transfer,
+    pacs: Pacs,
+    settings: Settings,
+    *,
+    listening: Listening | None,
+    min_free: int = 0,
+    observer: Observer | None = None,
+    promise: Callable[[str, int], None] = lambda *_: None,
+    plan_only: bool = False,
+    on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
+    tell: Callable[[str], None] = lambda _: None,
+    detail: Callable[[str], None] = lambda _: None,
+) -> Iterator[Retrieval]:
+    """Have all that a job needs, as long as the context lasts.
+
+    Args:
+        archive: Where the images go.
+        transfer: With its queries.
+        pacs: Whom it asks.
+        settings: How it works.
+        listening: Where a C-MOVE sends to; None where none is possible.
+        min_free: Bytes that the disk must have left.
+        observer: Who hears what arrives.
+        promise: Hears how many instances of a series are to come.
+        plan_only: Ask for nothing.
+        on_query: Hears of each query that is done with.
+        tell: Takes a sentence for the user; it is kept for the report as well.
+        detail: Takes what only the curious want to know.
+    """
+    ledger = archive.ledger
+
+    def keep(sentence: str) -> None:
+        tell(sentence)
+        ledger.note(transfer, sentence)
+
+    throttle = Throttle(settings.max_rate) if settings.max_rate else None
+    credit = Credit({pacs.address.ae_title, pacs.address.host}, throttle)
+    hears = Observers(*([observer] if observer is not None else []), credit)
+    methods = Methods(settings.method, settings.retries)
+    if listening is None:
+        methods.refuse(MOVE, "There is no listener here.")
+    elif is_loopback(listening.bind) and not is_here(pacs.address.host):
+        methods.prefer(GET)  # a C-MOVE cannot reach us
+    with ExitStack() as stack:
+        landing = None
+        if listening is not None and settings.method != GET and not plan_only:
+            landing = stack.enter_context(
+                Landing(
+                    archive,
+                    listening.own,
+                    bind=listening.bind,
+                    allow=listening.allow,
+                    min_free=min_free,
+                    observer=hears,
+                )
+            )
+        retrieved = stack.enter_context(
+            Retrieved(
+                archive,
+                host=pacs.address.host,
+                calling_ae_title=pacs.address.ae_title,
+                called_ae_title=pacs.calling_ae_title,
+                min_free=min_free,
+                observer=hears,
+            )
+        )
+
+        def make_client(first_message_id: int) -> Client:
+            return Client(
+                pacs.address,
+                calling_ae_title=pacs.calling_ae_title,
+                timeouts=pacs.timeouts,
+                model=pacs.model,
+                first_message_id=first_message_id,
+            )
+
+        def make_planner(client: Client) -> Planner:
+            return Planner(
+                Finder(client, model=pacs.model, today=date.today()),
+                ledger,
+                transfer,
+                max_studies=settings.max_studies,
+                tell=keep,
+                detail=detail,
+            )
+
+        job: Retrieval
+        shared = Shared(
+            ledger=ledger,
+            transfer=transfer,
+            settings=settings,
+            model=pacs.model,
+            load=Load(settings.associations, pause=settings.backoff),
+            methods=methods,
+            credit=credit,
+            landing=landing,
+            retrieved=retrieved,
+            flights=set(),
+            is_cancelled=lambda: job.is_cancelled,
+            tell=keep,
+            detail=detail,
+            promise=promise,
+        )
+        job = Retrieval(
+            shared,
+            make_client=make_client,
+            make_planner=make_planner,
+            plan_only=plan_only,
+            on_query=on_query,
+        )
+        stack.callback(credit.close)
+        yield job

@@ -1,0 +1,74 @@
+"""Which way a PACS gives its images: what a job has learned of C-MOVE and C-GET.
+
+In: what became of requests. Out: how the next one is made. Not here: requests.
+"""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["GET", "MOVE", "Methods"]
+
+MOVE, GET = "move", "get"
+
+
+class Methods:
+    """What works with one PACS. Threads may share one.
+
+    Args:
+        wanted: ``move``, ``get`` or ``auto``.
+        retries: How often a series is asked for again.
+
+    Attributes:
+        refused: For each method that is impossible, why.
+        image_refused: The PACS does not serve retrievals at the IMAGE level.
+        lists_refused: It does not take several SOP Instance UIDs at once.
+    """
+
+    def __init__(self, wanted: str, retries: int) -> None:
+        self.refused: dict[str, str] = {}
+        self.image_refused = self.lists_refused = False
+        self._wanted = wanted
+        self._retries = retries
+        self._first = GET if wanted == GET else MOVE
+        self._brought: set[str] = set()
+        self._lock = threading.Lock()
+
+    def prefer(self, method: str) -> None:
+        """Begin with this one, where the user leaves it open."""
+        if self._wanted == "auto":
+            self._first = method
+
+    def choose(self, attempts: int) -> str | None:
+        """Give the method of the next request for a series; None where none is left.
+
+        Args:
+            attempts: How often the series has been asked for in vain.
+        """
+        with self._lock:
+            ways = [self._first]
+            if self._wanted == "auto":
+                ways.append(GET if self._first == MOVE else MOVE)
+            ways = [way for way in ways if way not in self.refused]
+            if not ways:
+                return None
+            try_other = attempts and (attempts == self._retries or self._first not in self._brought)
+            return ways[-1] if try_other else ways[0]
+
+    def brought(self, method: str) -> bool:
+        """Hear that a method brought something; say whether it is the one to begin with now."""
+        with self._lock:
+            self._brought.add(method)
+            changes = (
+                self._wanted == "auto"
+                and method != self._first
+                and self._first not in self._brought
+            )
+            if changes:
+                self._first = method
+            return changes
+
+    def refuse(self, method: str, reason: str) -> None:
+        """Hear that a method is impossible."""
+        with self._lock:
+            self.refused.setdefault(method, reason)

@@ -1,0 +1,429 @@
+"""A job from its queries to its verdict: threads that plan, ask, compare, and ask again.
+
+In: a transfer of the ledger, its settings, what makes clients. Out: the transfer complete, or a
+reason why not; snapshots meanwhile. Not here: one request (``asking``), one query (``planning``),
+and what is shown.
+
+Each thread has one client, and so one association with the PACS at a time. It takes whatever is
+next: a series that is to be asked for again, else one that nobody has asked for, else a study or a
+query that is to be planned. The ledger is the queue, so a job of any size takes the same memory,
+and what a killed job had not done is what is still open.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pypx.archive.ledger import Ledger
+from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Standing, Totals
+from pypx.client.client import Client
+from pypx.errors import (
+    ArchiveFullError,
+    AssociationError,
+    NetworkError,
+    PypxError,
+    RemoteProtocolError,
+)
+from pypx.retrieve.asking import Asker, Flight, Shared
+from pypx.retrieve.outage import is_busy, is_outage
+from pypx.retrieve.planning import Planner
+from pypx.values import frozen
+
+__all__ = ["Retrieval", "Snapshot"]
+
+Task = Query | LedgerStudy | LedgerSeries
+
+_AHEAD = 32  # series that are planned and wait
+_LONGEST_RETRY = 30.0  # seconds between looks for a PACS that is away
+_LOOK = 0.5
+_BROKEN = (NetworkError, AssociationError, RemoteProtocolError)
+_IDLE = object()
+_MOST_IN_VAIN = 4  # series that were given up in a row, or so many attempts
+
+
+class _InVainError(PypxError):
+    exit_code = 4
+    kind = "in-vain"
+
+
+@frozen
+class Snapshot:
+    """A job at one moment.
+
+    Attributes:
+        totals: As the ledger has them; series under way count as they stood before.
+        instances: How many came since the job was begun or resumed.
+        bytes: Of their files.
+        seconds: Since then.
+        flights: The requests under way.
+        waits: Why nothing is asked for now; empty while something is.
+        allowed: How many requests may be under way.
+    """
+
+    totals: Totals
+    instances: int
+    bytes: int
+    seconds: float
+    flights: tuple[Flight, ...]
+    waits: str
+    allowed: int
+
+
+class Retrieval:
+    """One job. ``start`` it, ``wait`` for it, and look at ``state``.
+
+    Args:
+        shared: What its threads share; ``is_cancelled`` comes from here.
+        make_client: Makes a client whose first message has this ID.
+        make_planner: Makes what plans over a client.
+        plan_only: Ask for nothing.
+        on_query: Hears when all that a query found is done with.
+
+    Attributes:
+        state: ``running``, ``complete``, ``incomplete``, ``cancelled`` or ``failed``.
+        error: What ended it before its end.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        make_client: Callable[[int], Client],
+        make_planner: Callable[[Client], Planner],
+        plan_only: bool = False,
+        on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
+    ) -> None:
+        self.state = "running"
+        self.error: PypxError | None = None
+        self._shared = shared
+        self._ledger: Ledger = shared.ledger
+        self._transfer = shared.transfer
+        self._settings = shared.settings
+        self._make_client = make_client
+        self._make_planner = make_planner
+        self._plan_only = plan_only
+        self._on_query = on_query
+        self._changed = threading.Condition()
+        self._active = self._planning = 0
+        self._later: list[tuple[float, int]] = []  # a heap of series by when they are due
+        self._broken: dict[tuple[str, int], int] = {}
+        self._reached = False
+        self._away_since: float | None = None
+        self._retry_at, self._retries = 0.0, 0
+        self._in_vain = 0
+        self._waits = ""
+        self._crash: BaseException | None = None
+        self._over = False
+        self._cancelled = False
+        self._started = 0.0
+        self._threads: list[threading.Thread] = []
+
+    # Its life
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._started = time.monotonic()
+        first = random.randrange(1, 0x8000)  # jobs on one listener do not mix up their messages
+        apart = 0x7FFF // self._settings.associations
+        for number in range(self._settings.associations):
+            thread = threading.Thread(
+                target=self._work, args=(first + number * apart,), name="retrieve", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end, at most so many seconds; say whether it has come.
+
+        Raises:
+            BaseException: A thread failed by a defect of ours.
+        """
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return False
+        if self._crash is not None:
+            raise self._crash
+        if self.state == "running":
+            self._end()
+        return True
+
+    def cancel(self) -> None:
+        """Have what is under way cancelled, and end. Not for signal handlers."""
+        with self._changed:
+            self._cancelled = True
+            self._changed.notify_all()
+        self._shared.credit.close()
+        for flight in tuple(self._shared.flights):
+            flight.cancel()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it is to end before its end."""
+        return self._cancelled
+
+    def snapshot(self) -> Snapshot:
+        """Say how it stands."""
+        return Snapshot(
+            self._ledger.totals(self._transfer),
+            self._shared.credit.instances,
+            self._shared.credit.bytes,
+            time.monotonic() - self._started,
+            tuple(self._shared.flights),
+            self._waits,
+            self._shared.load.allowed,
+        )
+
+    def _end(self) -> None:
+        reason = ""
+        if self._cancelled and self.error is None:
+            self.state = "cancelled"
+        elif self.error is not None:
+            self.state, reason = "failed", self.error.message
+        else:
+            bad = sum(1 for one in self._ledger.queries(self._transfer) if one.state != "complete")
+            self.state = "incomplete" if bad else "complete"
+        if not self._plan_only:
+            seconds = time.monotonic() - self._started
+            self._ledger.set_state(self._transfer, self.state, reason, seconds)
+
+    # The threads
+
+    def _work(self, first_message_id: int) -> None:
+        client = self._make_client(first_message_id)
+        try:
+            asker = Asker(client, self._shared)
+            planner = self._make_planner(client)
+            is_idle = True
+            while (task := self._next(is_idle=is_idle)) is not None:
+                if task is _IDLE:
+                    client.close()  # the association counts, at the PACS, while it does nothing
+                    is_idle = True
+                    continue
+                is_idle = False
+                self._do(task, client, asker, planner)
+            client.close()
+        except BaseException as error:  # noqa: BLE001
+            # The edge of a thread: whoever waits for the job raises it.
+            with self._changed:
+                self._crash, self._over = error, True
+                self._changed.notify_all()
+            client.abort()
+
+    def _next(self, *, is_idle: bool) -> Task | object | None:
+        """Wait for something to do; None at the end, ``_IDLE`` before a wait."""
+        with self._changed:
+            while not self._is_over():
+                wait = self._must_wait()
+                if wait <= 0 and self._active < self._shared.load.allowed:
+                    task = self._pick()
+                    if task is not None:
+                        self._active += 1
+                        self._planning += not isinstance(task, LedgerSeries)
+                        return task
+                    if not self._active and not self._later:
+                        self._over = True
+                        self._changed.notify_all()
+                        return None
+                if not is_idle:
+                    return _IDLE
+                self._changed.wait(min(_LOOK, self._until_due()) if wait <= 0 else min(wait, _LOOK))
+        return None
+
+    def _is_over(self) -> bool:
+        if self._shared.credit.full and self.error is None:
+            self.error = ArchiveFullError(
+                f"The archive takes no more: {self._shared.credit.full}",
+                hint="Make room; the same command then asks only for what is missing.",
+            )
+        return self._over or self._cancelled or self.error is not None
+
+    def _must_wait(self) -> float:
+        """Give the seconds for which the PACS is not to be asked, and note why."""
+        now = time.monotonic()
+        between = self._settings.between
+        if between is not None and (closed := between.wait(datetime.now())) > 0:
+            if "until" not in self._waits:
+                self._waits = (
+                    f"It is not {between} now: nothing is asked for until {between.opens:%H:%M}."
+                )
+                self._shared.tell(self._waits)
+            return closed
+        if self._retry_at > now:
+            return self._retry_at - now
+        pause = self._shared.load.pause(now)
+        self._waits = "The PACS has too much to do: waiting for a moment." if pause else ""
+        return pause
+
+    def _until_due(self) -> float:
+        return max(0.0, self._later[0][0] - time.monotonic()) if self._later else _LOOK
+
+    def _pick(self) -> Task | None:
+        """Take what is next, and call it busy."""
+        if self._later and self._later[0][0] <= time.monotonic():
+            return self._ledger.series_of(heapq.heappop(self._later)[1])
+        waiting = 0 if self._plan_only else self._ledger.waiting(self._transfer)
+        if waiting and (self._planning or waiting >= _AHEAD):
+            return self._ledger.next_series(self._transfer)
+        task: Task | None = self._ledger.next_study(self._transfer)
+        task = task or self._ledger.next_query(self._transfer)
+        if task is None and waiting:
+            task = self._ledger.next_series(self._transfer)
+        return task
+
+    # One task
+
+    def _do(self, task: object, client: Client, asker: Asker, planner: Planner) -> None:
+        assert isinstance(task, Query | LedgerStudy | LedgerSeries)
+        failure: PypxError | None = None
+        try:
+            if isinstance(task, Query):
+                state = planner.find_studies(task)
+                if state != "found":
+                    self._on_query(task, state, None)
+            elif isinstance(task, LedgerStudy):
+                planner.find_series(task, self._ledger.query_of(task).keys)
+            else:
+                self._ask(task, asker)
+        except PypxError as error:
+            failure = error
+            client.abort()
+        with self._changed:
+            self._active -= 1
+            self._planning -= not isinstance(task, LedgerSeries)
+            if failure is None:
+                self._reached, self._away_since, self._retries = True, None, 0
+                self._settle_queries()
+            else:
+                self._take_failure(task, failure)
+            self._changed.notify_all()
+
+    def _ask(self, series: LedgerSeries, asker: Asker) -> None:
+        together: list[LedgerSeries] = []
+        if self._settings.by == "study" and self._is_untouched(series):
+            together = self._rest_of_study(series)
+        verdict = asker.ask(series, together)
+        for one in together:
+            asker.look(one)
+        self._count_vain(verdict.series.received > series.received, verdict.series.reason)
+        if verdict.again_in is not None:
+            with self._changed:
+                due = time.monotonic() + verdict.again_in
+                heapq.heappush(self._later, (due, series.pk))
+
+    def _count_vain(self, came: bool, reason: str) -> None:
+        """End a job when nothing comes any more, whatever is asked for."""
+        with self._changed:
+            self._in_vain = 0 if came else self._in_vain + 1
+            is_last = self._active == 1 and not self._later
+            if self._in_vain >= _MOST_IN_VAIN * (self._settings.retries + 1) and not (
+                is_last and not self._ledger.waiting(self._transfer)
+            ):
+                self.error = self.error or _InVainError(
+                    f"{self._in_vain} requests in a row brought nothing. The last: {reason}",
+                    hint="The same command later asks only for what is missing.",
+                )
+
+    def _is_untouched(self, series: LedgerSeries) -> bool:
+        return not series.attempts and not series.received
+
+    def _rest_of_study(self, series: LedgerSeries) -> list[LedgerSeries]:
+        """Take the other series of a study, if nothing of any of them is here."""
+        others = [
+            one for one in self._ledger.series_of_study(series.study_pk) if one.pk != series.pk
+        ]
+        if not all(one.state == OPEN and self._is_untouched(one) for one in others):
+            return []
+        taken = (self._ledger.next_series(self._transfer, series.study_pk) for _ in others)
+        return [one for one in taken if one is not None]
+
+    def _settle_queries(self) -> None:
+        """Close the queries that are done with."""
+        if self._plan_only:
+            return
+        for query, standing in self._ledger.settled_queries(self._transfer):
+            state, reason = _state_of(query, standing)
+            self._ledger.close_query(query, state, reason)
+            closed = Query(query.pk, query.number, query.keys, state, reason)
+            self._on_query(closed, state, standing)
+
+    # What goes wrong
+
+    def _take_failure(self, task: Task, error: PypxError) -> None:
+        """Decide what an error means for the job, and open the task again."""
+        key = type(task).__name__, task.pk
+        self._broken[key] = self._broken.get(key, 0) + (not is_outage(error))
+        if isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries:
+            self._give_up(task, error.message)
+            return
+        self._open_again(task, error.message)
+        if self.error is not None or not isinstance(error, _BROKEN):
+            self.error = self.error or error
+            return
+        now = time.monotonic()
+        if is_busy(error):
+            self._shared.load.overloaded(now)
+        elif not self._reached and is_outage(error):
+            self.error = error  # it was never there
+            return
+        elif not is_outage(error) and not self._reached:
+            self.error = error
+            return
+        self._away_since = self._away_since or now
+        if now - self._away_since > self._settings.outage:
+            self.error = error
+            return
+        pause = min(_LONGEST_RETRY, self._settings.backoff * 2.0 ** min(self._retries, 10))
+        self._retries += 1
+        self._retry_at = now + pause
+        self._waits = f"{error.message} Trying again in {pause:.0f} s."
+        if self._retries == 1:
+            self._shared.tell(f"{error.message} The job waits for it.")
+
+    def _open_again(self, task: Task, reason: str) -> None:
+        if isinstance(task, Query):
+            self._ledger.close_query(task, OPEN, reason)
+        elif isinstance(task, LedgerStudy):
+            self._ledger.close_study(task, OPEN, reason)
+        else:
+            self._close_series(task, OPEN, reason)
+
+    def _give_up(self, task: Task, reason: str) -> None:
+        """Leave a task that breaks the association each time."""
+        if isinstance(task, Query):
+            self._ledger.close_query(task, "failed", reason)
+            self._on_query(task, "failed", None)
+        elif isinstance(task, LedgerStudy):
+            self._ledger.close_study(task, "failed", reason)
+        else:
+            self._close_series(task, "incomplete", reason)
+        self._settle_queries()
+
+    def _close_series(self, series: LedgerSeries, state: str, reason: str) -> None:
+        self._ledger.close_series(
+            series,
+            state,
+            received=self._ledger.here(series),
+            attempts=series.attempts,
+            reason=reason,
+        )
+
+
+def _state_of(query: Query, standing: Standing) -> tuple[str, str]:
+    """Say how a query ended, and why."""
+    if standing.studies_failed:
+        which = f"{standing.studies_failed} of {standing.studies} studies could not be planned."
+        return "incomplete", which
+    if not standing.series:
+        return "no-match", "No series on the PACS matches."
+    if standing.complete + standing.unknown < standing.series:
+        return "incomplete", standing.reason
+    if standing.unknown or standing.studies_doubtful or query.reason:
+        return "unknown", query.reason or standing.reason or "There may be more series."
+    return "complete", ""
