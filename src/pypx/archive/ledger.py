@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from pypx.archive import ledger_rows
+from pypx.archive import completeness, ledger_rows
+from pypx.archive.completeness import Completeness
 from pypx.archive.files import unique
 from pypx.archive.index_sqlite import SqliteIndex
 from pypx.archive.reading import iso_time
@@ -484,6 +485,18 @@ class Ledger:
             value or 0 for value in series
         )
         return Totals(number, complete, expected, received, before, uncounted, left, besides)
+
+    def completeness(self, study: str, series: str = "") -> Completeness:
+        """Say whether a study, or one series of it, is whole against what was last asked for.
+
+        Args:
+            study: Study Instance UID.
+            series: Series Instance UID; empty for the study.
+        """
+        with self._index.reading() as connection:
+            if series:
+                return completeness.of_series(connection, study, series)
+            return completeness.of_study(connection, study)
 
     # What they share
 
