@@ -125,6 +125,7 @@ _BORN = _Column(
 )
 _SEX = _plain("Sex", "PatientSex", rank=9)
 _BYTES = _Column("Size", _size, ("bytes",), True, rank=3)
+_STATE = _plain("State", "completeness", rank=2)
 _STUDY_UID = _plain("Study Instance UID", "StudyInstanceUID", long=True)
 _SERIES_UID = _plain("Series Instance UID", "SeriesInstanceUID", long=True)
 _PATH = _plain("Path", "path", long=True)
@@ -153,6 +154,7 @@ _COLUMNS: Mapping[str, tuple[_Column, ...]] = {
         _number("Series", "NumberOfStudyRelatedSeries", rank=5),
         _number("Images", "instances", "NumberOfStudyRelatedInstances"),
         _BYTES,
+        _STATE,
         _STUDY_UID,
         _PATH,
     ),
@@ -162,6 +164,7 @@ _COLUMNS: Mapping[str, tuple[_Column, ...]] = {
         _plain("Description", "SeriesDescription"),
         _number("Images", "instances", "NumberOfSeriesRelatedInstances"),
         _BYTES,
+        _STATE,
         _STUDY_UID,
         _SERIES_UID,
         _PATH,
@@ -237,7 +240,7 @@ def show_tree(out: Output, studies: Sequence[Row]) -> None:
 
 def _study_line(study: Row) -> str:
     titles = ("Date", "Modality", "Description", "Patient", "Patient ID", "Accession", "Size")
-    return _one_line(study, "study", (*titles, "Study Instance UID"))
+    return _one_line(study, "study", (*titles, "State", "Study Instance UID"))
 
 
 def _branches(study: Row) -> Iterator[str]:
@@ -246,7 +249,7 @@ def _branches(study: Row) -> Iterator[str]:
         said = study.get("error") or {}
         yield visible(f"series unknown: {said.get('message', 'the PACS did not say')}")
         return
-    titles = ("No.", "Modality", "Description", "Images", "Size", "Series Instance UID")
+    titles = ("No.", "Modality", "Description", "Images", "Size", "State", "Series Instance UID")
     for one in series:
         yield _one_line(one, "series", titles)
 
