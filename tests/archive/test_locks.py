@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pypx.archive import locks
-from pypx.archive.locks import Running, UidLocks
-from pypx.errors import ArchiveError
+from pypx.archive import Archive, locks
+from pypx.archive.locks import Running, TransferLock, UidLocks
+from pypx.errors import ArchiveError, ConfigError
 
 
 def open_lock(path: Path) -> int:
@@ -177,3 +177,100 @@ def test_a_mark_is_renewed_but_never_while_the_index_is_made_again(tmp_path: Pat
     assert since() == 0
     running.end(complete=True)
     os.close(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(locks, "_LOOK_WAIT", 0.02)
+    Archive(tmp_path, durability="none").close()
+    return tmp_path
+
+
+def test_one_process_runs_a_transfer(root: Path) -> None:
+    assert not TransferLock.is_held(root, "1")
+    assert not (root / ".pypx/transfers").exists(), "who looks creates nothing"
+    with TransferLock.acquire(root, "1") as lock:
+        assert TransferLock.is_held(root, "1") and not TransferLock.is_held(root, "2")
+        with pytest.raises(ConfigError, match="Job 1 is run by another process") as caught:
+            TransferLock.acquire(root, "1")
+        assert "px status 1" in caught.value.hint
+        with TransferLock.acquire(root, "2"):
+            assert TransferLock.is_held(root, "2")
+        assert TransferLock.is_held(root, "1")
+    lock.release()
+    assert not TransferLock.is_held(root, "1")
+    assert list((root / ".pypx/transfers").iterdir()) == []
+    TransferLock.acquire(root, "1").release()
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from pypx.archive.locks import TransferLock
+with TransferLock.acquire(Path(sys.argv[1]), "1"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_transfer_whose_process_dies_is_nobodys(root: Path) -> None:
+    command = [sys.executable, "-c", RUNNER, str(root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"held\n"
+        assert TransferLock.is_held(root, "1")
+        with pytest.raises(ConfigError):
+            TransferLock.acquire(root, "1")
+        process.kill()
+    assert (root / ".pypx/transfers/1.lock").exists()
+    assert not TransferLock.is_held(root, "1")
+    with TransferLock.acquire(root, "1"):
+        assert TransferLock.is_held(root, "1")
+    assert not (root / ".pypx/transfers/1.lock").exists()
+
+
+def test_whoever_only_looks_keeps_nobody_from_running_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TransferLock.acquire(root, "0").release()
+    path = root / ".pypx/transfers/1.lock"
+    path.touch()
+    looking = os.open(path, os.O_RDONLY)
+    locks.fcntl.flock(looking, locks.fcntl.LOCK_SH)
+    monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(looking))
+    with TransferLock.acquire(root, "1"):
+        assert TransferLock.is_held(root, "1")
+
+
+def test_a_lock_that_is_removed_meanwhile_is_not_taken_for_ours(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder ends between our open and our lock: another one could make the file anew."""
+    other = TransferLock.acquire(root, "1")
+    flock = locks.fcntl.flock
+
+    def late(fd: int, kind: int) -> None:
+        monkeypatch.setattr(locks.fcntl, "flock", flock)
+        other.release()
+        flock(fd, kind)
+
+    monkeypatch.setattr(locks.fcntl, "flock", late)
+    with TransferLock.acquire(root, "1"):
+        assert TransferLock.is_held(root, "1")
+
+
+def test_a_transfer_on_a_file_system_without_locks(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with TransferLock.acquire(root, "1"):
+        assert TransferLock.is_held(root, "1"), "the file counts"
+    assert not TransferLock.is_held(root, "1")
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="could not lock the job: No such file"):
+        TransferLock.acquire(tmp_path / "nowhere", "1")
+    assert not TransferLock.is_held(tmp_path / "nowhere", "1")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pypx.archive import Archive
+from tests.archive import ledgers
+from tests.archive.helpers import store
 from tests.cli.conftest import Px, write_config
 
 
@@ -89,3 +93,64 @@ def test_a_key_that_the_index_has_not(px: Px, samples: Archive) -> None:
     ran = px("ls", "--archive", samples.root, "-k", "ReferringPhysicianName=x")
     assert ran.code == 2
     assert "ReferringPhysicianName" in ran.err
+
+
+@pytest.fixture
+def asked(home: Path) -> Iterator[Archive]:
+    """An archive with one whole series, one that is not, and one that nobody asked for."""
+    with Archive(home / "pypx", durability="none") as archive:
+        store(archive, 1)
+        store(archive, 2, SeriesInstanceUID="1.2.3.5")
+        store(archive, 3, StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1")
+        ledger = archive.ledger
+        transfer = ledgers.begin(ledger)
+        study = ledgers.find(ledger, transfer)
+        ledgers.expect(ledger, transfer, study, [1])
+        ledgers.expect(ledger, transfer, study, [2, 8], "1.2.3.5")
+        ledger.close_study(study, "planned")
+        yield archive
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_what_is_complete(px: Px, asked: Archive, form: str) -> None:
+    def completeness(level: str, key: str) -> dict[str, str]:
+        ran = px("ls", "--level", level, form)
+        rows = ran.json if form == "--json" else csv.DictReader(io.StringIO(ran.out))
+        return {row[key]: row["completeness"] for row in rows}
+
+    expected = {"1.2.3": "incomplete", "1.9": "unknown"}
+    assert completeness("study", "StudyInstanceUID") == expected
+    expected = {"1.2.3.4": "complete", "1.2.3.5": "incomplete", "1.9.1": "unknown"}
+    assert completeness("series", "SeriesInstanceUID") == expected
+    store(asked, 8, SeriesInstanceUID="1.2.3.5")
+    assert completeness("study", "StudyInstanceUID")["1.2.3"] == "complete"
+    for level in ("patient", "image"):
+        assert "completeness" not in px("ls", "--level", level, form).out
+
+
+def test_what_is_complete_in_words(px: Px, asked: Archive) -> None:
+    header, *lines = px("ls", "--level", "series").out.splitlines()
+    assert "  State  " in header and header.isascii()
+    states = {line.split()[-2]: line.split()[-4] for line in lines}
+    assert states == {"1.2.3.4": "complete", "1.2.3.5": "incomplete", "1.9.1": "unknown"}
+    tree = px("ls", "--tree").out
+    assert "├─ 2  CT  1 image  2.6 kB  complete  1.2.3.4\n" in tree
+    assert "└─ 2  CT  1 image  2.6 kB  incomplete  1.2.3.5\n" in tree
+    (study,) = px("ls", "--tree", "--json", "--StudyInstanceUID", "1.2.3").json
+    assert [one["completeness"] for one in study["series"]] == ["complete", "incomplete"]
+
+
+def test_where_nobody_asked_for_anything_the_table_is_silent(px: Px, samples: Archive) -> None:
+    for arguments in ([], ["--tree"], ["--level", "series"]):
+        ran = px("ls", "--archive", samples.root, *arguments)
+        assert "State" not in ran.out and "unknown" not in ran.out
+    rows = px("ls", "--archive", samples.root, "--jsonl").rows
+    assert {row["completeness"] for row in rows} == {"unknown"}
+
+
+def test_without_the_right_to_write(
+    px: Px, asked: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert [row["completeness"] for row in px("ls", "--jsonl").rows] == ["incomplete", "unknown"]

@@ -97,6 +97,7 @@ def test_as_json(px: Px, archive: Archive, root: Path) -> None:
         "bytes": stored.bytes,
         "index": {"incomplete_since": None, "error": None},
         "processes": [],
+        "transfers": [],
         "quarantine": nothing,
         "superseded": nothing,
         "interrupted": nothing,
@@ -241,6 +242,7 @@ def test_without_an_index_the_rest_is_told(
     assert ran.code == 1
     assert ran.json["instances"] is None
     assert ran.json["index"]["error"]["kind"] == "index"
+    assert ran.json["transfers"] is None
     assert ran.json["quarantine"]["count"] == 1
     assert "unknown: the index cannot be read" in px("status").out
     assert damage == "missing" or index.read_bytes().startswith(b"no database")

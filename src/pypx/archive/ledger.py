@@ -12,12 +12,15 @@ noted down: it is looked up among the rows of what is stored.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from pypx.archive import ledger_rows
+from pypx.archive import completeness, ledger_rows
+from pypx.archive.completeness import Completeness
 from pypx.archive.files import unique
 from pypx.archive.index_sqlite import SqliteIndex
 from pypx.archive.reading import iso_time
@@ -95,6 +98,20 @@ class Ledger:
             )
             return [ledger_rows.transfer_of(row) for row in found]
 
+    def unsettled(self, since: str) -> list[Transfer]:
+        """Give the newest transfer of each command that did not come to a good end.
+
+        Args:
+            since: Those that ended before that time (ISO 8601, UTC) are left out.
+
+        Returns:
+            The newest first: ``running`` ones, whether or not somebody runs them, and those that
+            are ``incomplete`` or ``failed``.
+        """
+        with self._index.reading() as connection:
+            found = connection.execute(ledger_rows.UNSETTLED, (since,))
+            return [ledger_rows.transfer_of(row) for row in found]
+
     def set_state(
         self, transfer: Transfer, state: str, reason: str = "", seconds: float = 0.0
     ) -> None:
@@ -109,17 +126,17 @@ class Ledger:
         ended = "" if state == "running" else iso_time(time.time_ns())
         self._change(
             "UPDATE transfer SET state = ?, reason = ?, ended_at = ?, seconds = seconds + ?"
-            " WHERE pk = ?",
-            (state, reason, ended, seconds, transfer.pk),
+            " WHERE pk = ? AND id = ?",
+            (state, reason, ended, seconds, transfer.pk, transfer.id),
         )
 
     def note(self, transfer: Transfer, sentence: str) -> None:
         """Keep a sentence for the report, once."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             row = connection.execute(
                 "SELECT notes FROM transfer WHERE pk = ?", (transfer.pk,)
             ).fetchone()
-            notes = json.loads(row[0]) if row else []
+            notes = json.loads(row[0])
             if sentence not in notes:
                 connection.execute(
                     "UPDATE transfer SET notes = ? WHERE pk = ?",
@@ -128,7 +145,7 @@ class Ledger:
 
     def resume(self, transfer: Transfer) -> None:
         """Open again what a process had begun, or had not got complete."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             for table, open_again in (
                 ("transfer_query", "'busy', 'failed', 'incomplete'"),
                 ("transfer_study", "'busy', 'failed'"),
@@ -177,7 +194,7 @@ class Ledger:
         self, transfer: Transfer, queries: Iterable[tuple[int, Mapping[str, str]]]
     ) -> None:
         """Note down queries by number; those that are there already stay as they are."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO transfer_query (transfer_pk, number, keys) VALUES (?, ?, ?)",
                 ((transfer.pk, number, json.dumps(dict(keys))) for number, keys in queries),
@@ -190,13 +207,17 @@ class Ledger:
 
     def close_query(self, query: Query, state: str, reason: str = "") -> None:
         """Say what became of a query."""
-        self._set("transfer_query", query.pk, state, reason)
+        self._change(
+            "UPDATE transfer_query SET state = ?, reason = ? WHERE pk = ? AND keys = ?",
+            (state, reason, query.pk, json.dumps(dict(query.keys))),
+        )
 
     def queries(self, transfer: Transfer, state: str | None = None) -> Iterator[Query]:
         """Give the queries, or those in one state, in their order."""
         condition = "" if state is None else " AND state = ?"
         parameters = (transfer.pk,) if state is None else (transfer.pk, state)
-        for row in self._index.stream(
+        for row in self._stream(
+            transfer,
             f"SELECT {ledger_rows.QUERY_COLUMNS} FROM transfer_query"
             f" WHERE transfer_pk = ?{condition} ORDER BY number",
             parameters,
@@ -212,7 +233,7 @@ class Ledger:
             " (SELECT 1 FROM transfer_series s WHERE s.study_pk = t.pk"
             " AND s.state IN ('open', 'busy'))))"
         )
-        with self._index.reading() as connection:
+        with self._reading(transfer) as connection:
             rows = connection.execute(query, (transfer.pk,)).fetchall()
             queries = [ledger_rows.query_of(row) for row in rows]
             return [(one, ledger_rows.standing_of(connection, one)) for one in queries]
@@ -221,7 +242,7 @@ class Ledger:
 
     def add_studies(self, transfer: Transfer, query: Query, studies: Iterable[LedgerStudy]) -> None:
         """Note down what a query found."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO transfer_study (transfer_pk, query_pk, study_instance_uid,"
                 " patient_id, patient_name, study_date, study_description, accession_number,"
@@ -266,7 +287,11 @@ class Ledger:
 
     def close_study(self, study: LedgerStudy, state: str, reason: str = "") -> None:
         """Say what became of a study."""
-        self._set("transfer_study", study.pk, state, reason)
+        self._change(
+            "UPDATE transfer_study SET state = ?, reason = ?"
+            " WHERE pk = ? AND study_instance_uid = ?",
+            (state, reason, study.pk, study.study_instance_uid),
+        )
 
     def studies(self, transfer: Transfer) -> Iterator[LedgerStudy]:
         """Give the studies in the order in which they were found."""
@@ -274,7 +299,7 @@ class Ledger:
             f"SELECT {ledger_rows.STUDY_COLUMNS} FROM transfer_study"
             " WHERE transfer_pk = ? ORDER BY pk"
         )
-        return (LedgerStudy(*row) for row in self._index.stream(query, (transfer.pk,)))
+        return (LedgerStudy(*row) for row in self._stream(transfer, query, (transfer.pk,)))
 
     # Series
 
@@ -296,7 +321,7 @@ class Ledger:
         Returns:
             The series as it stands: ``complete`` if all of it is here.
         """
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             connection.execute(
                 "INSERT INTO transfer_series (transfer_pk, study_pk, series_instance_uid, modality,"
                 " series_number, series_description, basis, expected)"
@@ -362,14 +387,14 @@ class Ledger:
         """Say how a series stands: ``open`` to have it taken again, or how it ended."""
         self._change(
             "UPDATE transfer_series SET state = ?, received = ?, attempts = ?, reason = ?"
-            " WHERE pk = ?",
-            (state, received, attempts, reason, series.pk),
+            " WHERE pk = ? AND series_instance_uid = ?",
+            (state, received, attempts, reason, series.pk, series.series_instance_uid),
         )
 
     def series(self, transfer: Transfer) -> Iterator[LedgerSeries]:
         """Give the series, study by study."""
         query = f"{ledger_rows.SERIES} WHERE s.transfer_pk = ? ORDER BY s.study_pk, s.pk"
-        return (LedgerSeries(*row) for row in self._index.stream(query, (transfer.pk,)))
+        return (LedgerSeries(*row) for row in self._stream(transfer, query, (transfer.pk,)))
 
     def here(self, series: LedgerSeries) -> int:
         """Count what the archive has of a series: of the expected instances if they are known."""
@@ -397,7 +422,7 @@ class Ledger:
 
     def is_expected(self, transfer: Transfer, study: str, series: str, instance: str) -> bool:
         """Say whether a transfer asks for an instance, as far as it knows its instances."""
-        with self._index.reading() as connection:
+        with self._reading(transfer) as connection:
             row = connection.execute(
                 "SELECT 1 FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
                 " WHERE s.transfer_pk = ? AND t.study_instance_uid = ?"
@@ -410,7 +435,7 @@ class Ledger:
 
     def waiting(self, transfer: Transfer) -> int:
         """Count the series that nobody has asked for yet."""
-        with self._index.reading() as connection:
+        with self._reading(transfer) as connection:
             row = connection.execute(
                 "SELECT count(*) FROM transfer_series WHERE transfer_pk = ? AND state = 'open'",
                 (transfer.pk,),
@@ -423,7 +448,7 @@ class Ledger:
         self, transfer: Transfer, series: LedgerSeries, method: str, level: str, asked: int | None
     ) -> int:
         """Note down a request before it goes out; gives what to close it by."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             made = connection.execute(
                 "INSERT INTO transfer_request (transfer_pk, series_pk, method, level, asked,"
                 " sent_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -461,14 +486,15 @@ class Ledger:
 
     def add_extra(self, transfer: Transfer, study: str, series: str, instance: str) -> None:
         """Note down an instance that came though nobody asked for it."""
-        self._change(
-            "INSERT OR IGNORE INTO transfer_extra VALUES (?, ?, ?, ?)",
-            (transfer.pk, instance, series, study),
-        )
+        with self._changing(transfer) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO transfer_extra VALUES (?, ?, ?, ?)",
+                (transfer.pk, instance, series, study),
+            )
 
     def extras(self, transfer: Transfer) -> list[str]:
         """Give the SOP Instance UIDs of what came though nobody asked for it."""
-        with self._index.reading() as connection:
+        with self._reading(transfer) as connection:
             found = connection.execute(
                 "SELECT sop_instance_uid FROM transfer_extra WHERE transfer_pk = ? ORDER BY 1",
                 (transfer.pk,),
@@ -477,7 +503,8 @@ class Ledger:
 
     def instances(self, transfer: Transfer) -> Iterator[tuple[str, str, str | None]]:
         """Give each expected instance: its series, its UID, when it was received or None."""
-        return self._index.stream(
+        return self._stream(
+            transfer,
             "SELECT s.series_instance_uid, e.sop_instance_uid, i.received_at"
             " FROM transfer_series s JOIN transfer_instance e ON e.series_pk = s.pk"
             " LEFT JOIN instance i ON i.sop_instance_uid = e.sop_instance_uid"
@@ -486,8 +513,8 @@ class Ledger:
         )
 
     def totals(self, transfer: Transfer) -> Totals:
-        """Sum a transfer up, as its series were last noted down."""
-        with self._index.reading() as connection:
+        """Sum a transfer up; a series counts as it was last noted down, one under way as it is."""
+        with self._reading(transfer) as connection:
             series = connection.execute(ledger_rows.TOTALS, (transfer.pk,)).fetchone()
             (left,) = connection.execute(
                 "SELECT (SELECT count(*) FROM transfer_query WHERE transfer_pk = ?1"
@@ -495,8 +522,22 @@ class Ledger:
                 " WHERE transfer_pk = ?1 AND state IN ('open', 'busy'))",
                 (transfer.pk,),
             ).fetchone()
-        number, complete, expected, received, before, uncounted = (value or 0 for value in series)
-        return Totals(number, complete, expected, received, before, uncounted, left)
+        number, complete, expected, received, before, uncounted, besides = (
+            value or 0 for value in series
+        )
+        return Totals(number, complete, expected, received, before, uncounted, left, besides)
+
+    def completeness(self, study: str, series: str = "") -> Completeness:
+        """Say whether a study, or one series of it, is whole against what was last asked for.
+
+        Args:
+            study: Study Instance UID.
+            series: Series Instance UID; empty for the study.
+        """
+        with self._index.reading() as connection:
+            if series:
+                return completeness.of_series(connection, study, series)
+            return completeness.of_study(connection, study)
 
     # What they share
 
@@ -504,7 +545,7 @@ class Ledger:
         self, table: str, transfer: Transfer, columns: str, order: str, condition: str = ""
     ) -> tuple[Any, ...] | None:
         """Give the first open row, and call it busy."""
-        with self._index.transaction() as connection:
+        with self._changing(transfer) as connection:
             row: tuple[Any, ...] | None = connection.execute(
                 f"SELECT {columns} FROM {table} WHERE transfer_pk = ? AND state = 'open'{condition}"
                 f" ORDER BY {order} LIMIT 1",
@@ -514,11 +555,29 @@ class Ledger:
                 connection.execute(f"UPDATE {table} SET state = 'busy' WHERE pk = ?", (row[0],))
         return row
 
-    def _set(self, table: str, pk: int, state: str, reason: str) -> None:
-        self._change(f"UPDATE {table} SET state = ?, reason = ? WHERE pk = ?", (state, reason, pk))
+    @contextmanager
+    def _changing(self, transfer: Transfer) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that writes, for rows of a transfer that is there still."""
+        with self._index.transaction() as connection:
+            ledger_rows.check_known(connection, transfer)
+            yield connection
+
+    @contextmanager
+    def _reading(self, transfer: Transfer) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that reads, for rows of a transfer that is there still."""
+        with self._index.reading() as connection:
+            ledger_rows.check_known(connection, transfer)
+            yield connection
+
+    def _stream(
+        self, transfer: Transfer, query: str, parameters: tuple[int | str, ...]
+    ) -> Iterator[tuple[Any, ...]]:
+        with self._reading(transfer):
+            return self._index.stream(query, parameters)
 
     def _change(self, statement: str, parameters: tuple[Any, ...]) -> None:
+        """Change a row, which must be there."""
         with self._index.transaction() as connection:
             changed = connection.execute(statement, parameters).rowcount
-        if changed == 0 and statement.startswith("UPDATE"):
+        if changed == 0:
             raise ledger_rows.lost()

@@ -14,12 +14,15 @@ from pypx.archive.transfers import LedgerSeries, Query, Standing, Transfer
 from pypx.errors import IndexUnavailableError
 
 __all__ = [
+    "HERE",
     "MISSING",
     "QUERY_COLUMNS",
     "SERIES",
     "STUDY_COLUMNS",
     "TOTALS",
     "TRANSFER",
+    "UNSETTLED",
+    "check_known",
     "count_here",
     "lost",
     "query_of",
@@ -39,31 +42,37 @@ STUDY_COLUMNS = (
     " study_description, accession_number, number_of_instances, number_of_series, state, reason"
 )
 QUERY_COLUMNS = "pk, number, keys, state, reason"
-_EXPECTED_HERE = (
-    "SELECT count(*) FROM transfer_instance e JOIN instance i USING (sop_instance_uid)"
-    " WHERE e.series_pk = ?"
+HERE = (
+    "CASE WHEN s.basis = 'instances' THEN (SELECT count(*) FROM transfer_instance e"
+    " JOIN instance i USING (sop_instance_uid) WHERE e.series_pk = s.pk)"
+    " WHEN s.series_instance_uid <> '' THEN (SELECT count(*) FROM instance i"
+    " JOIN series x ON x.pk = i.series_pk WHERE x.series_instance_uid = s.series_instance_uid)"
+    " ELSE (SELECT count(*) FROM instance i JOIN series x ON x.pk = i.series_pk"
+    " JOIN study y ON y.pk = x.study_pk WHERE y.study_instance_uid = t.study_instance_uid) END"
 )
-_ALL_HERE = {
-    True: (
-        "SELECT count(*) FROM instance i JOIN series s ON s.pk = i.series_pk"
-        " WHERE s.series_instance_uid = ?"
-    ),
-    False: (
-        "SELECT count(*) FROM instance i JOIN series s ON s.pk = i.series_pk"
-        " JOIN study t ON t.pk = s.study_pk WHERE t.study_instance_uid = ?"
-    ),
-}
+"""What the archive has of a series: of the expected instances if they are known."""
 MISSING = (
     "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
     " WHERE e.series_pk = ? AND NOT EXISTS"
     " (SELECT 1 FROM instance i WHERE i.sop_instance_uid = e.sop_instance_uid)"
 )
-# Of a series that two queries of one transfer found, the one with the most expected counts.
+# Of a series that two queries of one transfer found, the one with the most expected counts, and of
+# these the one with the most received. More than the PACS has of one series makes up for nothing
+# that is missing in another one.
 TOTALS = (
-    "SELECT count(*), sum(state = 'complete'), sum(expected), sum(received), sum(here_before),"
-    " sum(expected IS NULL) FROM (SELECT s.state, max(ifnull(expected, -1)), expected, received,"
-    " here_before FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
-    " WHERE s.transfer_pk = ? GROUP BY t.study_instance_uid, series_instance_uid)"
+    "SELECT count(*), sum(state = 'complete'), sum(expected), sum(min(received, expected)),"
+    " sum(min(here_before, expected)), sum(expected IS NULL),"
+    " sum(CASE WHEN expected IS NULL THEN received END) FROM (SELECT state, expected, received,"
+    " here_before, max(ifnull(expected, -1) * 1000000000 + received) FROM (SELECT s.state,"
+    f" s.expected, CASE s.state WHEN 'busy' THEN ({HERE}) ELSE s.received END AS received,"
+    " s.here_before, t.study_instance_uid, s.series_instance_uid FROM transfer_series s"
+    " JOIN transfer_study t ON t.pk = s.study_pk WHERE s.transfer_pk = ?)"
+    " GROUP BY study_instance_uid, series_instance_uid)"
+)
+UNSETTLED = (
+    f"{TRANSFER} FROM transfer WHERE pk IN (SELECT max(pk) FROM transfer GROUP BY fingerprint)"
+    " AND (state = 'running' OR (state IN ('incomplete', 'failed') AND ended_at >= ?))"
+    " ORDER BY pk DESC"
 )
 
 
@@ -73,6 +82,19 @@ def lost() -> IndexUnavailableError:
         "The index was made again while a transfer ran, and does not know the transfer any more.",
         hint="The same command again asks only for what is missing.",
     )
+
+
+def check_known(connection: sqlite3.Connection, transfer: Transfer) -> None:
+    """Look whether a transfer is there still.
+
+    A new index counts its rows from 1 again: under the same number there may be another one.
+
+    Raises:
+        IndexUnavailableError: It is not.
+    """
+    known = "SELECT 1 FROM transfer WHERE pk = ? AND id = ?"
+    if connection.execute(known, (transfer.pk, transfer.id)).fetchone() is None:
+        raise lost()
 
 
 def query_of(row: tuple[Any, ...]) -> Query:
@@ -91,12 +113,14 @@ def transfer_of(row: tuple[Any, ...]) -> Transfer:
 
 def count_here(connection: sqlite3.Connection, series: LedgerSeries) -> int:
     """Count what the archive has of a series: of the expected instances if they are known."""
-    if series.basis == "instances":
-        query, key = _EXPECTED_HERE, str(series.pk)
-    else:
-        query = _ALL_HERE[bool(series.series_instance_uid)]
-        key = series.series_instance_uid or series.study_instance_uid
-    return int(connection.execute(query, (key,)).fetchone()[0])
+    row = connection.execute(
+        f"SELECT {HERE} FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
+        " WHERE s.pk = ?",
+        (series.pk,),
+    ).fetchone()
+    if row is None:
+        raise lost()
+    return int(row[0])
 
 
 def standing_of(connection: sqlite3.Connection, query: Query) -> Standing:

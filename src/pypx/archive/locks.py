@@ -11,6 +11,9 @@ A process that writes has a file of its own in ``.pypx/running``, locked until t
 whatever way. A file there without a lock says: a process died, and since the time of the file
 there may be objects in the tree that the index does not know.
 
+A process that runs a transfer holds the lock of ``.pypx/transfers/ID.lock`` meanwhile: two never
+run the same one, and a transfer whose lock nobody holds has no process any more.
+
 Open the archive after ``fork``, not before: a child shares its parent's locks.
 """
 
@@ -23,14 +26,16 @@ import struct
 import sys
 import time
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from threading import Lock
 
 from xxhash import xxh3_64_intdigest
 
-from pypx.archive.files import FILE_MODE, sync_folder, unique
-from pypx.errors import ArchiveError
+from pypx.archive.files import FILE_MODE, archive_error, make_folder, sync_folder, unique
+from pypx.archive.tree import META_FOLDER
+from pypx.errors import ArchiveError, ConfigError
 
-__all__ = ["OPENING", "Running", "UidLocks"]
+__all__ = ["OPENING", "Running", "TransferLock", "UidLocks"]
 
 OPENING = "(opening the index)"
 """Held, like a UID, by who opens, migrates or replaces the index."""
@@ -39,6 +44,8 @@ _STRIPES = 256
 _LONGEST_WAIT = 30.0
 _POLL = 0.005
 _NEW = ".new"  # a mark that is not locked yet
+_TRANSFERS = "transfers"
+_LOOK_WAIT = 0.25  # seconds; whoever looks at the lock of a transfer holds it for a moment
 # Open file description locks (Linux): two archives in one process exclude each other as well.
 _OFD_SETLK = getattr(fcntl, "F_OFD_SETLK", 0) if sys.maxsize > 2**32 else 0
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN})
@@ -237,3 +244,140 @@ class Running:
         """Remove the mark of a dead process: the index is complete again."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder)
+
+
+class TransferLock:
+    """The mark of this process that it runs a transfer; a context manager.
+
+    ::
+
+        with TransferLock.acquire(archive.root, transfer.id):
+            ...  # nobody else runs it, and everybody sees that it is run
+    """
+
+    def __init__(self, folder: int, name: str, fd: int) -> None:
+        self._folder = folder
+        self._name = name
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, root: Path, transfer_id: str) -> TransferLock:
+        """Become the one that runs a transfer, until ``release`` or the end of the process.
+
+        Take it before the transfer is resumed, and at once after it was begun. On a file system
+        without locks nobody is kept out.
+
+        Args:
+            root: The folder of the archive.
+            transfer_id: ``Transfer.id``.
+
+        Raises:
+            ConfigError: Another process runs it, or another thread of this one.
+            ArchiveError: The lock file cannot be made.
+        """
+        name = f"{transfer_id}.lock"
+        try:
+            folder = _transfers_folder(root)
+            try:
+                return cls(folder, name, _locked(folder, name))
+            except BaseException:
+                os.close(folder)
+                raise
+        except BlockingIOError:
+            raise ConfigError(
+                f"Job {transfer_id} is run by another process.",
+                hint=f"px status {transfer_id} --watch shows how it gets on.",
+            ) from None
+        except OSError as error:
+            raise archive_error(error, "lock the job") from error
+
+    @staticmethod
+    def is_held(root: Path, transfer_id: str) -> bool:
+        """Say whether a process runs a transfer; nothing is created or changed.
+
+        On a file system without locks, or of a lock that may not be looked at, the file counts.
+
+        Args:
+            root: The folder of the archive.
+            transfer_id: ``Transfer.id``.
+        """
+        path = root / META_FOLDER / _TRANSFERS / f"{transfer_id}.lock"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError as error:
+            return error.errno in _BUSY
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+
+    def release(self) -> None:
+        """Give it back, and remove the lock file; more than once is fine."""
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        with suppress(OSError):  # an unlocked file that stays says the same
+            os.unlink(self._name, dir_fd=self._folder)
+        with suppress(OSError):  # also of children that were forked meanwhile, and have it too
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+        os.close(self._folder)
+
+    def __enter__(self) -> TransferLock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def _transfers_folder(root: Path) -> int:
+    meta = os.open(root / META_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return make_folder(meta, _TRANSFERS)
+    finally:
+        os.close(meta)
+
+
+def _locked(folder: int, name: str) -> int:
+    """Open and lock a file that has its name still when it is locked.
+
+    Raises:
+        BlockingIOError: Another one has locked it.
+        OSError: As the system says.
+    """
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+    deadline = time.monotonic() + _LOOK_WAIT
+    while True:
+        fd = os.open(name, flags, FILE_MODE, dir_fd=folder)
+        try:
+            with suppress(OSError):  # it is another user's, who has set its mode
+                os.fchmod(fd, FILE_MODE)
+            if _try_flock(fd, deadline) and _is_named(fd, folder, name):
+                return fd
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _try_flock(fd: int, deadline: float) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _is_named(fd: int, folder: int, name: str) -> bool:
+    """Say whether a name still is that of an open file: whoever held it before removes it."""
+    with suppress(FileNotFoundError):
+        named = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.path.samestat(named, os.fstat(fd))
+    return False

@@ -178,6 +178,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (transfer_pk, sop_instance_uid)
         ) WITHOUT ROWID""",
     ),
+    # What was asked of the studies that are listed.
+    ("CREATE INDEX transfer_study_by_uid ON transfer_study (study_instance_uid)",),
 )
 
 VERSION = len(_MIGRATIONS)

@@ -201,10 +201,11 @@ class Totals:
         series: How many series were planned; each counts once.
         complete: How many of them are complete.
         expected: The instances of those whose number is known.
-        received: How many of them are here.
+        received: How many of them are here; of no series more than are expected.
         here_before: How many were here before they were planned.
         uncounted: The series whose number of instances is not known.
         to_plan: Queries and studies that are not planned yet.
+        received_uncounted: What is here of the series whose number of instances is not known.
     """
 
     series: int
@@ -214,3 +215,4 @@ class Totals:
     here_before: int
     uncounted: int
     to_plan: int
+    received_uncounted: int = 0

@@ -13,6 +13,7 @@ here: what is in a file, which name it gets, and the index.
             running/            one file for each process that writes
             log/                objects that broke off
             hooks/              what hooks have yet to be told, written by the receiver
+            transfers/          one lock for each job that is run, ID.lock
             lock
 
 Nothing follows a link below the root: each folder is opened relative to the one before, with

@@ -23,7 +23,7 @@ COMMANDS = {
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",
-    "status": "How is the archive, and what needs attention?",
+    "status": "How are the archive and its jobs, and what needs attention?",
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",

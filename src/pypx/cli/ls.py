@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +19,18 @@ from pypx.cli.output import Output
 from pypx.cli.rows import Row, rows_for
 from pypx.errors import ConfigError, IndexUnavailableError
 
+if TYPE_CHECKING:
+    from pypx.archive import Archive
+
 __all__ = ["command"]
 
 _LOCK_POLL = 0.1  # seconds
+_COMPLETENESS = "completeness"
+_UNKNOWN = "unknown"
+_JUDGED = {
+    "study": ("StudyInstanceUID",),
+    "series": ("StudyInstanceUID", "SeriesInstanceUID"),
+}
 
 
 @click.command("ls", cls=KeyCommand, short_help="List what the archive holds.")
@@ -40,6 +50,11 @@ def command(invocation: Invocation, *, keys: tuple[str, ...], level: str | None,
     px ls --PatientID PID1 --tree
     px ls -k StudyDate=2024-01-01..2024-06-30 --csv
     px ls --level image -k SeriesInstanceUID=1.2.3 --jsonl
+    px ls --level series | grep incomplete
+
+    Studies and series are complete or incomplete against what px retrieve last asked for, or
+    unknown: nobody asked, or the PACS did not say how much there is. A study is complete when
+    all series are that were asked for. The table leaves it out where all are unknown.
     """
     out = invocation.out
     if tree and level not in (None, "study"):
@@ -53,6 +68,7 @@ def command(invocation: Invocation, *, keys: tuple[str, ...], level: str | None,
     def show(out: Output, rows: list[Row]) -> None:
         from pypx.cli.show import show_table, show_tree
 
+        _drop_unknown(rows)
         if tree:
             show_tree(out, rows)
         elif rows:
@@ -96,11 +112,29 @@ def _rows(invocation: Invocation, level: str, keys: dict[str, str], tree: bool) 
         for note in archive.notes:
             invocation.out.say(note)
         for found in archive.find(level, keys):
-            row: Row = dict(found)
+            row = _judged(archive, level, found)
             if tree:
                 below = {**keys, "StudyInstanceUID": str(found["StudyInstanceUID"])}
-                row["series"] = [dict(one) for one in archive.find("series", below)]
+                series = archive.find("series", below)
+                row["series"] = [_judged(archive, "series", one) for one in series]
             yield row
+
+
+def _judged(archive: Archive, level: str, found: Row) -> Row:
+    """Give a row with its completeness, where its level has that."""
+    row = dict(found)
+    if level in _JUDGED:
+        uids = (str(row.get(keyword) or "") for keyword in _JUDGED[level])
+        row[_COMPLETENESS] = archive.ledger.completeness(*uids)
+    return row
+
+
+def _drop_unknown(rows: list[Row]) -> None:
+    """Say nothing of completeness where there is nothing to say."""
+    judged = [row for study in rows for row in (study, *study.get("series", ()))]
+    if all(row.get(_COMPLETENESS, _UNKNOWN) == _UNKNOWN for row in judged):
+        for row in judged:
+            row.pop(_COMPLETENESS, None)
 
 
 def _columns(level: str) -> list[str]:
@@ -111,4 +145,5 @@ def _columns(level: str) -> list[str]:
     own = [attribute.keyword for attribute in ATTRIBUTES if attribute.level.depth <= depth]
     if level == "study":
         own.append("ModalitiesInStudy")
-    return [*own, *COUNTS[Level(level)], "instances", "bytes", "path"]
+    judged = [_COMPLETENESS] if level in _JUDGED else []
+    return [*own, *COUNTS[Level(level)], "instances", "bytes", "path", *judged]

@@ -16,7 +16,7 @@ from pypx.cli.output import Output, visible
 from pypx.cli.rows import Row
 from pypx.cli.table import Column, draw
 
-__all__ = ["count", "person_name", "show_table", "show_tree", "size"]
+__all__ = ["count", "date_text", "person_name", "show_table", "show_tree", "size"]
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -46,7 +46,8 @@ def _name_group(group: str) -> str:
     return ", ".join(part.strip() for part in (family, rest, suffix) if part.strip())
 
 
-def _date(value: object) -> str:
+def date_text(value: object) -> str:
+    """Give a date (PS3.5 §6.2) as people write it; what is none stays as it is."""
     text = _text(value)
     if len(text) == 8 and text.isdigit():
         return f"{text[:4]}-{text[4:6]}-{text[6:]}"
@@ -59,7 +60,7 @@ def _time(value: object) -> str:
 
 
 def _when(date: str, time: str) -> Callable[[Row], str]:
-    return lambda row: f"{_date(row.get(date))} {_time(row.get(time))}".strip()
+    return lambda row: f"{date_text(row.get(date))} {_time(row.get(time))}".strip()
 
 
 def _first(*keywords: str) -> Callable[[Row], str]:
@@ -121,10 +122,11 @@ def _number(title: str, *keywords: str, rank: int = 0) -> _Column:
 _NAME = _Column("Patient", _name, ("PatientName",))
 _PATIENT_ID = _plain("Patient ID", "PatientID")
 _BORN = _Column(
-    "Born", lambda row: _date(row.get("PatientBirthDate")), ("PatientBirthDate",), rank=8
+    "Born", lambda row: date_text(row.get("PatientBirthDate")), ("PatientBirthDate",), rank=8
 )
 _SEX = _plain("Sex", "PatientSex", rank=9)
 _BYTES = _Column("Size", _size, ("bytes",), True, rank=3)
+_STATE = _plain("State", "completeness", rank=2)
 _STUDY_UID = _plain("Study Instance UID", "StudyInstanceUID", long=True)
 _SERIES_UID = _plain("Series Instance UID", "SeriesInstanceUID", long=True)
 _PATH = _plain("Path", "path", long=True)
@@ -153,6 +155,7 @@ _COLUMNS: Mapping[str, tuple[_Column, ...]] = {
         _number("Series", "NumberOfStudyRelatedSeries", rank=5),
         _number("Images", "instances", "NumberOfStudyRelatedInstances"),
         _BYTES,
+        _STATE,
         _STUDY_UID,
         _PATH,
     ),
@@ -162,6 +165,7 @@ _COLUMNS: Mapping[str, tuple[_Column, ...]] = {
         _plain("Description", "SeriesDescription"),
         _number("Images", "instances", "NumberOfSeriesRelatedInstances"),
         _BYTES,
+        _STATE,
         _STUDY_UID,
         _SERIES_UID,
         _PATH,
@@ -229,7 +233,7 @@ def show_table(
 
 def _date_or_text(keyword: str) -> Callable[[Row], str]:
     if keyword.endswith("Date"):
-        return lambda row: _date(row.get(keyword))
+        return lambda row: date_text(row.get(keyword))
     return lambda row: _text(row.get(keyword))
 
 
@@ -245,7 +249,7 @@ def show_tree(out: Output, studies: Sequence[Row]) -> None:
 
 def _study_line(study: Row) -> str:
     titles = ("Date", "Modality", "Description", "Patient", "Patient ID", "Accession", "Size")
-    return _one_line(study, "study", (*titles, "Study Instance UID"))
+    return _one_line(study, "study", (*titles, "State", "Study Instance UID"))
 
 
 def _branches(study: Row) -> Iterator[str]:
@@ -254,7 +258,7 @@ def _branches(study: Row) -> Iterator[str]:
         said = study.get("error") or {}
         yield visible(f"series unknown: {said.get('message', 'the PACS did not say')}")
         return
-    titles = ("No.", "Modality", "Description", "Images", "Size", "Series Instance UID")
+    titles = ("No.", "Modality", "Description", "Images", "Size", "State", "Series Instance UID")
     for one in series:
         yield _one_line(one, "series", titles)
 

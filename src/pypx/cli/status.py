@@ -1,11 +1,12 @@
-"""``px status``: what the archive holds, and how it is.
+"""``px status``: what the archive holds, how it is, and how the jobs of px retrieve stand.
 
-In: the archive. Out: counts, what was set aside, what waits, who receives; exit code 1 where
+In: the archive. Out: counts, jobs, what was set aside, what waits, who receives; exit code 1 where
 somebody has to do something. Nothing is changed, not even what a crash left is put in order.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pypx.cli.command import PxCommand
+from pypx.cli.job import in_full, job_document, show_job
+from pypx.cli.jobs import Job, job_object, jobs_of, resolve, show_jobs, unsettled_jobs, why
 from pypx.cli.options import Invocation, common_options
 from pypx.cli.output import Output, error_object, visible
 from pypx.cli.show import count, size
 from pypx.cli.table import Column, draw
-from pypx.errors import IndexUnavailableError
+from pypx.cli.watch import watch
+from pypx.errors import ConfigError, IndexUnavailableError
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
@@ -42,6 +46,8 @@ class _Status(NamedTuple):
         root: The archive.
         counts: By ``_COUNTS``; None where the index cannot be read.
         error: Why it cannot.
+        jobs: The latest of px retrieve, and one more if there are more.
+        unsettled: Those that need attention.
         condition: How the archive is.
         queued: How many deliveries wait for hooks.
         failed: How many were given up.
@@ -51,6 +57,8 @@ class _Status(NamedTuple):
     root: Path
     counts: dict[str, int] | None
     error: IndexUnavailableError | None
+    jobs: list[Job]
+    unsettled: list[Job]
     condition: Condition
     queued: int
     failed: int
@@ -65,28 +73,63 @@ class _Attention(NamedTuple):
 
 
 @click.command("status", cls=PxCommand, short_help="What the archive holds, and how it is.")
+@click.argument("job", required=False, metavar="[ID]")
 @click.option("--all", "show_all", is_flag=True, help="Not only the latest of each kind.")
+@click.option("--missing", is_flag=True, help="Name the images that a job lacks.")
+@click.option("--watch", "watching", is_flag=True, help="Go on showing how jobs get on.")
 @common_options(timeout=False)
-def command(invocation: Invocation, *, show_all: bool) -> int:
-    """Show what the archive holds and how it is; a listener may be using it.
+def command(
+    invocation: Invocation, *, job: str | None, show_all: bool, missing: bool, watching: bool
+) -> int:
+    """Show what the archive holds and how it is, or the job ID of px retrieve.
 
     Told are studies, series, images, their size and the free space; processes that receive;
-    objects in quarantine, superseded ones, and objects that broke off while they arrived;
-    what waits for hooks, and what they did not take.
+    jobs; objects in quarantine, superseded ones, and objects that broke off while they
+    arrived; what waits for hooks, and what they did not take. Of a job: what was asked for
+    against what is here now, series by series. How ID begins is enough.
 
     \b
     px status
     px status --all
     px status --json | jq .attention
+    px status 20240131-5f0c2a --missing
+    px status --watch
 
     The exit code is 1 when somebody has to do something: the index cannot be read or may lack
-    objects, less than 1 GiB is free, or a hook has not taken what it was to be told. Objects in
-    quarantine and objects that broke off do not count: their senders know.
+    objects, less than 1 GiB is free, a hook has not taken what it was to be told, the process
+    of a job has died, or a job of the last seven days has failed or is incomplete, unless the
+    same command was run again since. Objects in quarantine and objects that broke off do not
+    count: their senders know. Of a job it is 0 when all of it is here, else 1.
+
+    --watch ends with Ctrl-C (exit code 0) and, where ID is given, when the job ends.
     """
+    out, shown = invocation.out, None if show_all else _LATEST
+    if missing and job is None:
+        raise ConfigError("--missing is of one job.", hint="Give its ID: px status lists them.")
+    if watching and out.form == "json":
+        raise ConfigError("--watch has no --json.", hint="Into a pipe it writes a line a change.")
+    if watching and (job := watch(invocation, job, shown)) is None:
+        return 0
+    if job is not None:
+        return _tell_job(invocation, job, missing)
+    return _tell_archive(invocation, shown)
+
+
+def _tell_job(invocation: Invocation, name: str, missing: bool) -> int:
     out = invocation.out
-    status = _look(invocation, None if show_all else _LATEST)
-    attention = list(_attention(status))
-    shown = None if show_all else _LATEST
+    with invocation.open_archive(create=False, read_only=True) as archive:
+        found = in_full(archive, resolve(archive.ledger, name))
+    if out.form == "json":
+        out.document(job_document(found))
+    else:
+        show_job(out, found, missing=missing)
+    return int(found.job.state != "complete")
+
+
+def _tell_archive(invocation: Invocation, shown: int | None) -> int:
+    out = invocation.out
+    status = _look(invocation, shown)
+    attention = list(_attention(status, shown))
     if out.form == "json":
         out.document(_document(status, attention, shown))
     else:
@@ -104,8 +147,12 @@ def _look(invocation: Invocation, shown: int | None) -> _Status:
     from pypx.receiver.hook_queue import HookQueue
 
     counts, error = None, None
+    jobs: list[Job] = []
+    unsettled: list[Job] = []
     try:
         with invocation.open_archive(create=False, read_only=True) as archive:
+            jobs = jobs_of(archive, None if shown is None else shown + 1)
+            unsettled = list(unsettled_jobs(archive, time.time()))
             counts = _count(archive)
     except IndexUnavailableError as raised:
         error = raised
@@ -117,7 +164,8 @@ def _look(invocation: Invocation, shown: int | None) -> _Status:
         failures = queue.failures(failed if shown is None else shown)
     except OSError as raised:
         raise archive_error(raised, "be looked at") from raised
-    return _Status(root, counts, error, condition, queued, failed, list(map(_failure, failures)))
+    described = [_failure(document) for document in failures]
+    return _Status(root, counts, error, jobs, unsettled, condition, queued, failed, described)
 
 
 def _count(archive: Archive) -> dict[str, int]:
@@ -140,7 +188,7 @@ def _failure(document: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _attention(status: _Status) -> Iterator[_Attention]:
+def _attention(status: _Status, shown: int | None) -> Iterator[_Attention]:
     condition = status.condition
     if status.error is not None:
         yield _Attention(status.error.message, status.error.hint)
@@ -161,6 +209,13 @@ def _attention(status: _Status) -> Iterator[_Attention]:
             f"Move the files from {status.root}/.pypx/hooks/failed to queue to have them tried "
             "again, or remove them.",
         )
+    named = status.unsettled[:shown]
+    for job in named:
+        yield _Attention(why(job), f"px retrieve --resume {job.transfer.id}")
+    if more := len(status.unsettled) - len(named):
+        yield _Attention(
+            f"{count(more, 'more job')} did not get all of it.", "px status --all names them."
+        )
 
 
 def _document(status: _Status, attention: list[_Attention], shown: int | None) -> dict[str, Any]:
@@ -176,6 +231,7 @@ def _document(status: _Status, attention: list[_Attention], shown: int | None) -
             "error": error_object(status.error) if status.error else None,
         },
         "processes": _dicts(condition.processes),
+        "transfers": None if status.error else [job_object(one) for one in status.jobs[:shown]],
         "quarantine": _described(condition.quarantine.total, condition.quarantine.latest),
         "superseded": _described(condition.superseded.total, condition.superseded.latest),
         "interrupted": _described(len(condition.interrupted), condition.interrupted[:shown]),
@@ -204,6 +260,8 @@ def _show(out: Output, status: _Status, shown: int | None) -> None:
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         out.write(f"{name:{width}}  {visible(text)}\n")
+    jobs = status.jobs[:shown]
+    show_jobs(out, jobs, are_all=len(jobs) == len(status.jobs))
     for title, aside in (
         ("Quarantine", condition.quarantine),
         ("Superseded", condition.superseded),
