@@ -1,0 +1,1 @@
+"""The whole job: find, plan, ask, receive, verify, ask again, report."""
