@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     import re
 
-__all__ = ["cell", "count", "date", "json_text", "person_name", "size", "visible"]
+__all__ = ["cell", "count", "date", "duration", "json_text", "person_name", "size", "visible"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -101,6 +101,24 @@ def size(number: object) -> str:
             return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Give a time in the units of its length."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    for most, less, names in (
+        (days, hours, "d h"),
+        (hours, minutes, "h min"),
+        (minutes, rest, "min s"),
+    ):
+        if most:
+            one, other = names.split()
+            return f"{most} {one} {less} {other}" if less else f"{most} {one}"
+    return f"{rest} s"
 
 
 def count(number: int, one: str, many: str = "") -> str:
