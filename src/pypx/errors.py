@@ -58,6 +58,7 @@ __all__ = [
     "PypxError",
     "RemoteProtocolError",
     "StatusError",
+    "error_object",
 ]
 
 
@@ -271,3 +272,11 @@ class CancelledError(PypxError):
 
     exit_code = 130
     kind = "cancelled"
+
+
+def error_object(error: PypxError) -> dict[str, str]:
+    """Give an error as programs read it."""
+    found = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    if isinstance(error, StatusError):
+        found["status"] = f"{error.status:04X}"
+    return found

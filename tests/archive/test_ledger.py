@@ -159,7 +159,7 @@ class TestQueries:
             assert ledger.settled_queries(transfer) == []
             ledger.close_series(series, state, received=received, attempts=1, reason="why")
         ((query, standing),) = ledger.settled_queries(transfer)
-        assert standing == Standing(1, 0, 2, 0, 1, 2, 8, "why")
+        assert standing == Standing(1, 0, 0, 2, 0, 1, 2, 8, "why")
         ledger.close_query(query, "incomplete")
         assert ledger.settled_queries(transfer) == []
 
@@ -168,7 +168,7 @@ class TestQueries:
         query = ledger.next_query(transfer)
         assert query
         ledger.close_query(query, "found")
-        assert ledger.settled_queries(transfer)[0][1] == Standing(0, 0, 0, 0, 0, 0, 0, "")
+        assert ledger.settled_queries(transfer)[0][1] == Standing(0, 0, 0, 0, 0, 0, 0, 0, "")
 
     def test_a_study_that_could_not_be_planned_counts(self, ledger: Ledger) -> None:
         transfer = begin(ledger)

@@ -31,7 +31,9 @@ from pypx.dicom.part10 import FileMeta
 from pypx.errors import ArchiveError, ConfigError, IndexUnavailableError
 
 if TYPE_CHECKING:
+    from pypx.archive.account import Account
     from pypx.archive.ledger import Ledger
+    from pypx.archive.transfers import Transfer
 
 __all__ = ["Archive", "Located"]
 
@@ -350,6 +352,12 @@ class Archive:
         from pypx.archive.ledger import Ledger  # a listener does without it
 
         return Ledger(self._index)
+
+    def account(self, transfer: Transfer) -> Account:
+        """Give what was expected of a transfer, against what is here now."""
+        from pypx.archive.account import Account  # who stores does without it
+
+        return Account(self._index, transfer)
 
     # Keeping order
 

@@ -452,7 +452,9 @@ class SqliteIndex:
             found = map(rows.entry_of, connection.execute(rows.IN_FOLDER, (folder,)))
             return {entry.path.rpartition("/")[2]: entry for entry in found}
 
-    def stream(self, query: str, parameters: Sequence[str | int]) -> Iterator[tuple[Any, ...]]:
+    def stream(
+        self, query: str, parameters: Sequence[str | int] | Mapping[str, str | int]
+    ) -> Iterator[tuple[Any, ...]]:
         """Give rows one at a time, from a connection of their own.
 
         Raises:

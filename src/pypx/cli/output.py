@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC
 
-from pypx.errors import ConfigError, PypxError, StatusError
+from pypx.errors import ConfigError, PypxError, error_object
+from pypx.outfile import OutFile
+from pypx.text import cell, json_text, visible
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
-    import re
     from typing import Any, BinaryIO
 
 __all__ = [
@@ -32,79 +33,12 @@ __all__ = [
 _RED, _YELLOW, _DIM, _PLAIN = "\x1b[1;31m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
 _SHOW_CURSOR = "\x1b[?25h"
 _USUAL_WIDTH = 80
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class OutputError(PypxError):
     """The results could not be written to stdout or the file."""
 
     kind = "output"
-
-
-# Characters that move a cursor, reorder text, or are not seen.
-_HARMFUL = (
-    "\x00-\x1f\x7f-\x9f"  # controls
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks
-    "\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # separators and the unseen
-    "\ud800-\udfff"  # halves of a character, which no encoding has
-)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _escaped_json(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
-
-
-def visible(text: str) -> str:
-    """Give the text with control characters and bidirectional marks as visible escapes.
-
-    A peer can put an escape sequence into a patient name; a terminal would obey it.
-    """
-    if text.isprintable():
-        return text
-    import re  # not needed for most texts
-
-    return re.sub(f"[{_HARMFUL}]", _escaped, text)
-
-
-def cell(value: object) -> str:
-    """Give a value as one CSV cell that no spreadsheet takes for a formula."""
-    text = visible(_flat(value))
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _flat(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (list, tuple)):
-        return "\\".join(map(_flat, value))
-    return str(value)
-
-
-def json_text(value: object, *, indent: int | None = None) -> str:
-    """Give a value as JSON: readable letters of every script, but nothing that harms."""
-    import json  # not needed for tables
-    import re
-
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    # JSON escapes the first 32 by itself; a line break here is one of the document.
-    return re.sub(f"(?!\n)[{_HARMFUL}]", _escaped_json, text)
-
-
-def error_object(error: PypxError) -> dict[str, Any]:
-    """Give an error as programs read it."""
-    found: dict[str, Any] = {
-        "kind": error.kind,
-        "message": error.message,
-        "hint": error.hint,
-    }
-    if isinstance(error, StatusError):
-        found["status"] = f"{error.status:04X}"
-    return found
 
 
 class Output:
@@ -124,9 +58,7 @@ class Output:
         self.verbose = False
         self.log_json = False
         self.room: Callable[[], AbstractContextManager[None]] = nullcontext
-        self._file = ""
-        self._part = ""
-        self._stream: BinaryIO | None = None
+        self._file: OutFile | None = None
 
     # Results ------------------------------------------------------------------------------
 
@@ -136,18 +68,13 @@ class Output:
         Raises:
             ConfigError: It cannot be written.
         """
-        folder, name = os.path.split(os.path.realpath(path))
-        part = os.path.join(folder, f".{name}.{os.getpid()}.part")  # noqa: PTH118
         try:
-            if os.path.isdir(path):  # noqa: PTH112 - pathlib costs 4 ms
-                raise IsADirectoryError(21, "it is a folder")
-            self._stream = open(part, "wb")  # noqa: PTH123, SIM115
+            self._file = OutFile(path)
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be written: {error.strerror or error}.",
                 hint="Give -o a file in a folder where you may write.",
             ) from None
-        self._file, self._part = path, part
 
     @property
     def terminal_width(self) -> int | None:
@@ -171,7 +98,7 @@ class Output:
     @property
     def to_file(self) -> bool:
         """Whether results go to a file."""
-        return self._stream is not None
+        return self._file is not None
 
     @property
     def live(self) -> bool:
@@ -185,7 +112,7 @@ class Output:
             BrokenPipeError: The reader has gone.
             OutputError: There is no room, or another failure.
         """
-        stream = self._stream or self._stdout()
+        stream = self._stream
         if stream is None:
             return
         # Tables go out as the terminal wants them; JSON and CSV are UTF-8 (RFC 8259).
@@ -215,7 +142,7 @@ class Output:
         Raises:
             BrokenPipeError, OutputError: As :meth:`write`.
         """
-        stream = self._stream or self._stdout()
+        stream = self._stream
         if stream is None:
             return
         try:
@@ -232,26 +159,20 @@ class Output:
             BrokenPipeError, OutputError: As :meth:`write`.
         """
         self.flush()
-        if self._stream is None:
+        if self._file is None:
             return
         try:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            os.replace(self._part, os.path.realpath(self._file))  # noqa: PTH105
+            self._file.commit()
         except OSError as error:
             raise self._failure(error) from None
-        self._stream = None
+        self._file = None
 
     def discard(self) -> str:
         """Leave the file of -o as it was; results go to stdout from now on. Gives its name."""
-        if self._stream is None:
+        if self._file is None:
             return ""
-        with suppress(OSError):
-            self._stream.close()
-        with suppress(OSError):
-            os.unlink(self._part)  # noqa: PTH108
-        self._stream = None
-        file, self._file = self._file, ""
+        self._file.discard()
+        file, self._file = self._file.path, None
         return file
 
     def abandon_stdout(self) -> None:
@@ -261,12 +182,15 @@ class Output:
             os.dup2(null, sys.stdout.fileno())
             os.close(null)
 
-    def _stdout(self) -> BinaryIO | None:
+    @property
+    def _stream(self) -> BinaryIO | None:
+        if self._file is not None:
+            return self._file.stream
         stdout: Any = sys.stdout
         return getattr(stdout, "buffer", None)  # None when it was closed: px … >&-
 
     def _failure(self, error: OSError) -> OutputError:
-        where = self._file or "the standard output"
+        where = self._file.path if self._file else "the standard output"
         return OutputError(f"Cannot write to {where}: {error.strerror or error}.")
 
     # Words --------------------------------------------------------------------------------

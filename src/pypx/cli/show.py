@@ -15,6 +15,8 @@ from typing import NamedTuple
 from pypx.cli.output import Output, visible
 from pypx.cli.rows import Row
 from pypx.cli.table import Column, draw
+from pypx.text import count, date, size
+from pypx.text import person_name as written_name
 
 __all__ = ["count", "date_text", "person_name", "show_table", "show_tree", "size"]
 
@@ -33,25 +35,12 @@ def _text(value: object) -> str:
 
 def person_name(value: object) -> str:
     """Give a person name (PS3.5 §6.2.1) as people write it."""
-    alphabetic, *others = _text(value).split("=")
-    scripts = [" ".join(other.replace("^", " ").split()) for other in others]
-    name = _name_group(alphabetic)
-    rest = ", ".join(dict.fromkeys(filter(None, scripts)))
-    return f"{name} ({rest})" if name and rest else name or rest
-
-
-def _name_group(group: str) -> str:
-    family, given, middle, prefix, suffix = (*group.split("^"), "", "", "", "", "")[:5]
-    rest = " ".join(part.strip() for part in (prefix, given, middle) if part.strip())
-    return ", ".join(part.strip() for part in (family, rest, suffix) if part.strip())
+    return written_name(_text(value))
 
 
 def date_text(value: object) -> str:
     """Give a date (PS3.5 §6.2) as people write it; what is none stays as it is."""
-    text = _text(value)
-    if len(text) == 8 and text.isdigit():
-        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
-    return text
+    return date(_text(value))
 
 
 def _time(value: object) -> str:
@@ -75,16 +64,6 @@ def _sop_class(row: Row) -> str:
     from pypx.dicom.uids import uid_name
 
     return uid_name(_text(row.get("SOPClassUID")))
-
-
-def size(number: object) -> str:
-    """Give a number of bytes in a unit of its size."""
-    amount = float(str(number))
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 def _size(row: Row) -> str:
@@ -180,11 +159,6 @@ _COLUMNS: Mapping[str, tuple[_Column, ...]] = {
         _PATH,
     ),
 }
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """Give a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def show_table(
