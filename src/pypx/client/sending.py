@@ -8,9 +8,11 @@ association broke is sent again, since whether the peer has it is not known.
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from pypx.client.sources import Unsendable
@@ -43,6 +45,8 @@ _LOSSES_OF_ONE = 3  # associations that may break while the same instance is sen
 _LOSSES_IN_A_ROW = 5  # associations that may break, or not be made, without an answer between
 _PAUSE = 0.25  # seconds, times the losses in a row
 _UNTOLD = 1000  # results that wait for a caller who is slower than the network
+_TELL_EVERY = 0.05  # seconds; to wake the caller for each result would cost as much as to send it
+_BUSY = 0.6  # of the time; threads that work more than that get only into each other's way
 
 
 class Sent(NamedTuple):
@@ -72,7 +76,8 @@ class Sending:
     Args:
         connect: Makes an association.
         source: What is to be sent; it is read as the sending goes on.
-        associations: At most so many at once.
+        associations: At most so many at once. The first is made at once, each other when those
+            before it wait for the peer more than they work.
 
     Attributes:
         connections: How many associations were made so far.
@@ -82,10 +87,11 @@ class Sending:
         self, connect: Connect, source: Iterable[Instance | Unsendable], *, associations: int = 1
     ) -> None:
         self._connect = connect
-        self._lanes = associations
-        self._window = Window(source, associations)
-        self._results: SimpleQueue[Sent | _Ended | None] = SimpleQueue()
-        self._room = threading.Semaphore(_UNTOLD)
+        self._most = associations
+        self._lanes: list[_Lane] = []
+        self._window = Window(source)
+        self._results: deque[Sent] = deque()
+        self._ends: SimpleQueue[_Ended | None] = SimpleQueue()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._losses = 0
@@ -98,7 +104,7 @@ class Sending:
         of a signal."""
         self._cancelled = True
         self._stopped.set()
-        self._results.put(None)  # a SimpleQueue takes it also while this thread waits for it
+        self._ends.put(None)  # a SimpleQueue takes it also while this thread waits for it
 
     def __iter__(self) -> Iterator[Sent]:
         """Send, and give results in the order in which they become known.
@@ -109,22 +115,27 @@ class Sending:
                 were lost one after another; the rest was not sent.
             PypxError: What the source raises.
         """
-        for _ in range(self._lanes):
-            threading.Thread(target=self._work, name="px store", daemon=True).start()
-        running = self._lanes
+        self._add_lane()
+        running = 1
+        looked, worked = time.monotonic(), 0.0
         try:
             while running:
-                found = self._results.get()
-                if isinstance(found, _Ended):
-                    running -= 1
-                elif found is not None:
-                    self._room.release()
-                    yield found
-                elif not self.connections:
-                    break  # who is still connecting has nothing under way
+                try:
+                    ended = self._ends.get(timeout=_TELL_EVERY)
+                except Empty:
+                    before = looked, worked
+                    looked, worked = time.monotonic(), sum(lane.worked for lane in self._lanes)
+                    if self._wants_more(looked - before[0], worked - before[1]):
+                        self._add_lane()
+                        running += 1
+                else:
+                    running -= ended is not None
+                    if ended is None and not self.connections:
+                        break  # who is still connecting has nothing under way
+                while self._results:
+                    yield self._results.popleft()
         finally:
             self._stopped.set()
-            self._room.release(self._lanes)  # for those who wait to tell
         if self._error is not None:
             raise self._error
         if self._cancelled:
@@ -132,8 +143,22 @@ class Sending:
 
     # Each lane is a thread with one association after another -----------------------------
 
-    def _work(self) -> None:
+    def _add_lane(self) -> None:
         lane = _Lane(self._make, self._window)
+        self._lanes.append(lane)
+        self._window.join()
+        threading.Thread(target=self._work, args=(lane,), name="px store", daemon=True).start()
+
+    def _wants_more(self, seconds: float, worked: float) -> bool:
+        """Say whether one more lane would help, when those there are worked for so long of it."""
+        return (
+            len(self._lanes) < min(self._most, self.connections + 1)
+            and worked < _BUSY * seconds
+            and not self._window.is_empty
+            and not self._stopped.is_set()
+        )
+
+    def _work(self, lane: _Lane) -> None:
         try:
             while not self._stopped.is_set():
                 job = self._window.take(lane.proposed)
@@ -147,7 +172,7 @@ class Sending:
             self._give_up(error)
         finally:
             lane.release()
-            self._results.put(_Ended())
+            self._ends.put(_Ended())
 
     def _make(self, contexts: Iterable[tuple[str, tuple[str, ...]]]) -> Connection:
         connection = self._connect(contexts)
@@ -166,13 +191,16 @@ class Sending:
             self._window.give_back(job)
             return False
         try:
-            response = store.send(job.instance)
+            store.begin(job.instance)
+            self._window.look_ahead()  # while the peer works
+            response = store.response()
         except (NoPresentationContextError, ArchiveError) as error:
             self._tell(_failed(job, error))
         except _LOST as error:
             return self._lost(job, error)
         else:
             self._losses = 0
+            lane.worked = time.thread_time()
             self._tell(_answered(job, response.status, response.error_comment or "", store.size))
         return True
 
@@ -181,7 +209,7 @@ class Sending:
 
         A peer may take fewer associations than we want, and says so in many ways.
         """
-        if not lane.worked and self._window.leave():
+        if not lane.connected and self._window.leave():
             return False
         if not self.connections:
             self._give_up(error)
@@ -210,8 +238,9 @@ class Sending:
         self._stopped.set()
 
     def _tell(self, sent: Sent) -> None:
-        self._room.acquire()
-        self._results.put(sent)
+        self._results.append(sent)
+        while len(self._results) > _UNTOLD and not self._stopped.wait(_TELL_EVERY):
+            pass
 
 
 class _Ended:
@@ -226,7 +255,8 @@ class _Lane:
 
     Attributes:
         proposed: What was proposed; empty while there is no association.
-        worked: Whether this lane ever had one.
+        connected: Whether this lane ever had one.
+        worked: Seconds of the processor that its thread took, as of the last answer.
     """
 
     def __init__(self, connect: Connect, window: Window) -> None:
@@ -235,7 +265,8 @@ class _Lane:
         self._connection: Connection | None = None
         self._store: Store | None = None
         self.proposed: frozenset[Pair] = frozenset()
-        self.worked = False
+        self.connected = False
+        self.worked = 0.0
 
     def store_for(self, job: Job) -> Store:
         """Give what sends this instance, over a new association where it needs one.
@@ -250,7 +281,7 @@ class _Lane:
         pairs = self._window.pairs(job.pair)
         self._connection = self._make((sop_class, (syntax,)) for sop_class, syntax in sorted(pairs))
         self._store = Store(self._connection)
-        self.proposed, self.worked = frozenset(pairs), True
+        self.proposed, self.connected = frozenset(pairs), True
         return self._store
 
     def release(self) -> None:
