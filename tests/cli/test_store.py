@@ -237,7 +237,7 @@ def test_hostile_names(px: Px, folder: Path) -> None:
         (["/", "-k", "PatientID=1"], "Keys select from the archive"),
         (["/", "--associations", "0"], "0 is not in the range"),
         (["-k", "PatientID=1"], "There is no archive at"),
-        (["/", "--commit"], "There is no option --commit"),
+        (["/", "--commit-timeout", "0"], "0.0 is not in the range"),
     ],
 )
 def test_usage(px: Px, arguments: list[str], says: str) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pypx.archive import Archive
+    from pypx.client.commit import Commit
+    from pypx.client.commitment import Reports
     from pypx.client.get import Get, GetOnce, OnStore
     from pypx.client.move import Move
     from pypx.client.query import Keys, Level, Matches, Model
@@ -177,8 +179,7 @@ class Client:
             service = uids.uid_name(abstract_syntax)
             raise NoPresentationContextError(
                 f"{self.address} accepts the association, but not {service}.",
-                hint="The PACS does not offer this service to our AE title: "
-                "try the other model, or ask its administrator.",
+                hint=_not_offered(abstract_syntax),
             )
         return connection, context
 
@@ -450,6 +451,28 @@ class Client:
         from pypx.client.sources import in_archive
 
         return Sending(self.connect, in_archive(archive, keys), associations=associations)
+
+    def commit(self, reports: Reports, *, timeout: float = 60.0, listening: bool = False) -> Commit:
+        """Make an association to ask for storage commitment (PS3.4 Annex J); ``.run()`` asks.
+
+        Args:
+            reports: What is to be committed.
+            timeout: Seconds without a report that end the wait.
+            listening: Whether a :class:`~pypx.client.commit.ReportListener` hears the reports
+                that come over another association, as those of most PACS do.
+
+        Raises:
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.commit import Commit
+
+        connection, context = self._context(uids.STORAGE_COMMITMENT, (uids.STORAGE_COMMITMENT,))
+        return Commit(connection, context, reports, timeout=timeout, listening=listening)
+
+
+def _not_offered(abstract_syntax: str) -> str:
+    other = "" if abstract_syntax == uids.STORAGE_COMMITMENT else "try the other model, or "
+    return f"The PACS does not offer this service to our AE title: {other}ask its administrator."
 
 
 def _peer(connection: Connection) -> Peer:

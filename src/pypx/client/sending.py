@@ -60,6 +60,7 @@ class Sent(NamedTuple):
         bytes: Of the data set, where it was stored.
         status: Of the C-STORE response, if there was one.
         error: Why it failed or was skipped.
+        sop_class_uid: Empty where the file does not tell it.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Sent(NamedTuple):
     bytes: int = 0
     status: int | None = None
     error: PypxError | None = None
+    sop_class_uid: str = ""
 
 
 class Sending:
@@ -298,19 +300,29 @@ def _unsendable(found: Unsendable) -> Sent:
 
 
 def _failed(job: Job, error: PypxError) -> Sent:
-    return Sent(job.instance.path, job.instance.sop_instance_uid, "failed", error=error)
+    return _sent(job, "failed", error=error)
 
 
 def _answered(job: Job, status: int, comment: str, size: int) -> Sent:
-    path, uid = job.instance.path, job.instance.sop_instance_uid
     match category(status):
         case Category.SUCCESS:
-            return Sent(path, uid, "completed", size, status)
+            return _sent(job, "completed", size, status)
         case Category.WARNING:
-            return Sent(path, uid, "warning", size, status)
+            return _sent(job, "warning", size, status)
     meaning = status_codes.sentence(status, "C-STORE")
     said = f" ({comment})" if comment else ""
     error = StatusError(
         f"The peer answered {status:04X}H: {meaning}{said}.", status=status, comment=comment
     )
-    return Sent(path, uid, "failed", 0, status, error)
+    return _sent(job, "failed", 0, status, error)
+
+
+def _sent(
+    job: Job,
+    outcome: Outcome,
+    size: int = 0,
+    status: int | None = None,
+    error: PypxError | None = None,
+) -> Sent:
+    one = job.instance
+    return Sent(one.path, one.sop_instance_uid, outcome, size, status, error, one.sop_class_uid)
