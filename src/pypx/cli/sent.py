@@ -45,6 +45,7 @@ class Delivery:
         warning: How many were stored with one.
         failed: How many were not stored, though they were tried, or cannot be sent.
         skipped: How many files are no DICOM.
+        transcoded: How many were sent in another transfer syntax than that of the file.
         bytes: Of the data sets that were stored.
         seconds: How long it took.
         error: What ended it before its end.
@@ -55,7 +56,7 @@ class Delivery:
     def __init__(self, node: str, out: Output, *, commit: bool = False) -> None:
         self.node = node
         self.expected = self.completed = self.warning = self.failed = self.skipped = 0
-        self.bytes = 0
+        self.transcoded = self.bytes = 0
         self.seconds = 0.0
         self.error: PypxError | None = None
         self.references: dict[str, Reference] | None = {} if commit else None
@@ -76,6 +77,7 @@ class Delivery:
     def add(self, sent: Sent) -> None:
         """Take one result."""
         self.bytes += sent.bytes
+        self.transcoded += sent.transcoded
         if self.references is not None and sent.outcome in ("completed", "warning"):
             from pypx.client.commitment import Reference
 
@@ -130,9 +132,11 @@ class Delivery:
                 assert isinstance(first, kind)  # as all of them
                 return first
         total = self.stored + self.failed
+        hints = {one.error.hint for one in self._failures if one.error}
+        (hint,) = hints if len(hints) == 1 else ("",)
         return _PartialError(
             f"{self.failed:,} of {count(total, 'image')} were not stored.",
-            hint="They are named above, each with the reason.",
+            hint=hint or "They are named above, each with the reason.",
         )
 
     def _nothing(self) -> PypxError:
@@ -150,6 +154,7 @@ class Delivery:
             "warning": self.warning,
             "remaining": self.remaining,
             "skipped": self.skipped,
+            "transcoded": self.transcoded,
             "failed_sop_instance_uids": [
                 one.sop_instance_uid for one in self._failures if one.sop_instance_uid
             ],
@@ -173,6 +178,7 @@ class Delivery:
         for number, words in (
             (self.failed, "failed"),
             (self.warning, "with a warning"),
+            (self.transcoded, "transcoded"),
             (self.skipped, "no DICOM"),
             (self.remaining, "remain"),
         ):

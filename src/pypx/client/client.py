@@ -414,7 +414,11 @@ class Client:
         return Store(connection)
 
     def store_files(
-        self, paths: Iterable[str | PathLike[str]], *, associations: int = 1
+        self,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> Sending:
         """Send files and folders with all below them (C-STORE), as they are.
 
@@ -424,6 +428,7 @@ class Client:
         Args:
             paths: Files and folders.
             associations: At most so many at once, of their own.
+            transcode: Convert what the peer takes only uncompressed (the extra ``transcode``).
 
         Returns:
             An iterator of :class:`~pypx.client.sending.Sent`, one for each file. It raises
@@ -435,10 +440,15 @@ class Client:
         from pypx.client.sources import in_files
 
         source = in_files(fspath(path) for path in paths)
-        return Sending(self.connect, source, associations=associations)
+        return Sending(self.connect, source, associations=associations, transcode=transcode)
 
     def store_archived(
-        self, archive: Archive, keys: Mapping[str, str], *, associations: int = 1
+        self,
+        archive: Archive,
+        keys: Mapping[str, str],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> Sending:
         """Send what an archive has (C-STORE); as :meth:`store_files`.
 
@@ -446,11 +456,13 @@ class Client:
             archive: Where the instances are.
             keys: What is sent, as for :meth:`pypx.Archive.instances`.
             associations: At most so many at once, of their own.
+            transcode: As there.
         """
         from pypx.client.sending import Sending
         from pypx.client.sources import in_archive
 
-        return Sending(self.connect, in_archive(archive, keys), associations=associations)
+        source = in_archive(archive, keys)
+        return Sending(self.connect, source, associations=associations, transcode=transcode)
 
     def commit(self, reports: Reports, *, timeout: float = 60.0, listening: bool = False) -> Commit:
         """Make an association to ask for storage commitment (PS3.4 Annex J); ``.run()`` asks.

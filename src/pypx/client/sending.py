@@ -24,6 +24,7 @@ from pypx.errors import (
     ArchiveError,
     AssociationError,
     CancelledError,
+    DataSetError,
     NetworkError,
     NoPresentationContextError,
     NotDicomError,
@@ -32,6 +33,7 @@ from pypx.errors import (
     StatusError,
 )
 from pypx.net.connection import Connection
+from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 
 __all__ = ["Connect", "Outcome", "Sending", "Sent"]
 
@@ -61,6 +63,7 @@ class Sent(NamedTuple):
         status: Of the C-STORE response, if there was one.
         error: Why it failed or was skipped.
         sop_class_uid: Empty where the file does not tell it.
+        transcoded: Whether it was sent in another transfer syntax than that of the file.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class Sent(NamedTuple):
     status: int | None = None
     error: PypxError | None = None
     sop_class_uid: str = ""
+    transcoded: bool = False
 
 
 class Sending:
@@ -80,16 +84,23 @@ class Sending:
         source: What is to be sent; it is read as the sending goes on.
         associations: At most so many at once. The first is made at once, each other when those
             before it wait for the peer more than they work.
+        transcode: Convert what the peer takes only uncompressed; needs the extra ``transcode``.
 
     Attributes:
         connections: How many associations were made so far.
     """
 
     def __init__(
-        self, connect: Connect, source: Iterable[Instance | Unsendable], *, associations: int = 1
+        self,
+        connect: Connect,
+        source: Iterable[Instance | Unsendable],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> None:
         self._connect = connect
         self._most = associations
+        self._transcode = transcode
         self._lanes: list[_Lane] = []
         self._window = Window(source)
         self._results: deque[Sent] = deque()
@@ -146,7 +157,7 @@ class Sending:
     # Each lane is a thread with one association after another -----------------------------
 
     def _add_lane(self) -> None:
-        lane = _Lane(self._make, self._window)
+        lane = _Lane(self._make, self._window, transcode=self._transcode)
         self._lanes.append(lane)
         self._window.join()
         threading.Thread(target=self._work, args=(lane,), name="px store", daemon=True).start()
@@ -193,17 +204,19 @@ class Sending:
             self._window.give_back(job)
             return False
         try:
-            store.begin(job.instance)
+            instance = lane.acceptable(job)
+            store.begin(instance)
             self._window.look_ahead()  # while the peer works
             response = store.response()
-        except (NoPresentationContextError, ArchiveError) as error:
+        except (NoPresentationContextError, ArchiveError, DataSetError) as error:
             self._tell(_failed(job, error))
         except _LOST as error:
             return self._lost(job, error)
         else:
             self._losses = 0
             lane.worked = time.thread_time()
-            self._tell(_answered(job, response.status, response.error_comment or "", store.size))
+            sent = _answered(job, response.status, response.error_comment or "", store.size)
+            self._tell(sent._replace(transcoded=instance is not job.instance))
         return True
 
     def _without_association(self, lane: _Lane, error: PypxError) -> bool:
@@ -261,8 +274,9 @@ class _Lane:
         worked: Seconds of the processor that its thread took, as of the last answer.
     """
 
-    def __init__(self, connect: Connect, window: Window) -> None:
+    def __init__(self, connect: Connect, window: Window, *, transcode: bool) -> None:
         self._make = connect
+        self._transcode = transcode
         self._window = window
         self._connection: Connection | None = None
         self._store: Store | None = None
@@ -281,10 +295,41 @@ class _Lane:
             return self._store
         self.release()
         pairs = self._window.pairs(job.pair)
-        self._connection = self._make((sop_class, (syntax,)) for sop_class, syntax in sorted(pairs))
+        proposed = self._proposal(pairs)
+        contexts = ((sop_class, (syntax,)) for sop_class, syntax in sorted(proposed))
+        self._connection = self._make(contexts)
         self._store = Store(self._connection)
-        self.proposed, self.connected = frozenset(pairs), True
+        self.proposed = frozenset(pair for pair in pairs if proposed.issuperset(self._needs(pair)))
+        self.connected = True
         return self._store
+
+    def _needs(self, pair: Pair) -> tuple[Pair, ...]:
+        """Give what is to be proposed for a pair: with transcoding, also what it can become."""
+        if not self._transcode:
+            return (pair,)
+        from pypx.client.transcode import UNCOMPRESSED
+
+        return (pair, *((pair[0], syntax) for syntax in UNCOMPRESSED))
+
+    def _proposal(self, pairs: Iterable[Pair]) -> set[Pair]:
+        every = dict.fromkeys(needed for pair in pairs for needed in self._needs(pair))
+        return set(list(every)[:MAXIMUM_CONTEXTS])
+
+    def acceptable(self, job: Job) -> Instance:
+        """Give the instance as the peer takes it, if it does; converted only where it must be.
+
+        Raises:
+            DataSetError, ArchiveError: It cannot be converted.
+        """
+        connection = self._connection
+        if not self._transcode or connection is None or connection.context_for(*job.pair):
+            return job.instance
+        from pypx.client.transcode import UNCOMPRESSED, transcode
+
+        for syntax in UNCOMPRESSED:
+            if connection.context_for(job.instance.sop_class_uid, syntax):
+                return transcode(job.instance, syntax)
+        return job.instance  # which is refused
 
     def release(self) -> None:
         """Release the association, if there is one."""

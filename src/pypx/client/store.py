@@ -15,7 +15,11 @@ from typing import Protocol
 
 from pypx.dicom.elements import decode_elements, encoding_of
 from pypx.dicom.part10 import FileMeta, decode_preamble_and_meta
-from pypx.dicom.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, uid_name
+from pypx.dicom.uids import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    uid_name,
+)
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
 from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError, NotDicomError
 from pypx.net.connection import Connection
@@ -25,6 +29,7 @@ __all__ = ["Buffer", "Instance", "Originator", "Store", "StoreEndpoint", "send_i
 
 _PIECE = 128 * 1024
 _HEAD = 64 * 1024  # bytes: file meta information and the first elements of the data set
+_TRANSCODE_HINT = "With --transcode it is sent uncompressed, if the PACS takes that."
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 
@@ -313,7 +318,10 @@ class Store:
         if context is None:
             raise NoPresentationContextError(
                 f"{self._connection.address} does not accept {uid_name(instance.sop_class_uid)} "
-                f"in {uid_name(instance.transfer_syntax_uid)}."
+                f"in {uid_name(instance.transfer_syntax_uid)}.",
+                hint=_TRANSCODE_HINT
+                if instance.transfer_syntax_uid != IMPLICIT_VR_LITTLE_ENDIAN
+                else "",
             )
         self._message_id = self._message_id % 0xFFFF + 1
         if instance.data_set is None and self._buffer is None:
