@@ -27,6 +27,7 @@ _CASES: dict[str, Case] = {
     "find": query.find,
     "store": store.store,
     "store-large": store.store_large,
+    "store-storescp": store.store_storescp,
     "header": local.header_scan,
     "rebuild": local.rebuild,
 }

@@ -15,6 +15,7 @@ __all__ = [
     "RAW_COPY",
     "RAW_COPY_SYNCED",
     "RECEIVERS",
+    "BareAcceptor",
     "Make",
     "PxListen",
     "RawCopy",
@@ -42,6 +43,20 @@ class PxListen(Peer):
             ae_title="PYPX",
             port=port,
             log=folder / "px-listen.log",
+        )
+
+
+class BareAcceptor(Peer):
+    """Reads, answers and keeps nothing, with what most PACS announce as their longest PDU."""
+
+    def __init__(self, folder: Path, *, maximum_length: int = 16_384) -> None:
+        port = free_port()
+        super().__init__(
+            sys.executable,
+            *("-m", "benchmarks.acceptor", str(port), str(maximum_length)),
+            ae_title="BARE",
+            port=port,
+            log=folder / "acceptor.log",
         )
 
 
@@ -86,7 +101,7 @@ class PlainStoreScp(Peer):
 
 def sink(folder: Path) -> Peer:
     """Give a storescp that answers at once and keeps nothing, to measure who sends."""
-    return PlainStoreScp(folder, "--ignore", nodelay=True)
+    return PlainStoreScp(folder, "--ignore", "--fork", nodelay=True)
 
 
 def dcmtk_program(name: str) -> str:

@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from pypx.archive import Archive
-from pypx.client import sending
+from pypx.client import sending, transcode
 from pypx.net.served import ServedAssociation
 from pypx.receiver.receiver import Receiver
 from tests.cli.conftest import Px, command_line, write_config
 from tests.client.test_sending import MR_IMAGE, StoreScp, uid, write
+from tests.client.test_transcode import IMPLICIT, KINDS, TakesOnly
+from tests.corpus import Corpus
 from tests.objects import write_file
 from tests.peers.process import free_port
 from tests.peers.raw import RawScp, receive_pdu, stall
 
 WAIT = 30.0
+RLE = KINDS["RLE"]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +76,7 @@ def test_json(px: Px, folder: Path) -> None:
         "warning": 0,
         "remaining": 0,
         "skipped": 0,
+        "transcoded": 0,
         "failed_sop_instance_uids": [],
         "failures": [],
     }
@@ -113,7 +117,7 @@ def test_the_node_says_how_many_associations_and_our_title(
     monkeypatch.setattr(
         sending.Sending,
         "__init__",
-        lambda self, *rest, associations: (
+        lambda self, *rest, associations, transcode: (
             asked.append(associations) or _made(self, *rest, associations=associations)
         ),
     )
@@ -237,7 +241,7 @@ def test_hostile_names(px: Px, folder: Path) -> None:
         (["/", "-k", "PatientID=1"], "Keys select from the archive"),
         (["/", "--associations", "0"], "0 is not in the range"),
         (["-k", "PatientID=1"], "There is no archive at"),
-        (["/", "--commit"], "There is no option --commit"),
+        (["/", "--commit-timeout", "0"], "0.0 is not in the range"),
     ],
 )
 def test_usage(px: Px, arguments: list[str], says: str) -> None:
@@ -294,3 +298,27 @@ def test_ctrl_c_while_nobody_answers(folder: Path) -> None:
         scp.stop()
     assert code == 130
     assert (document["status"], document["remaining"]) == ("cancelled", 2)
+
+
+def test_transcode(px: Px, corpus: Corpus, folder: Path) -> None:
+    file = next(one for one in corpus.good if one.transfer_syntax_uid == RLE)
+    arguments = (file.path, write_file(folder, 1))
+    with TakesOnly([IMPLICIT]) as scp:
+        refused = px("store", scp.address, file.path)
+        ran = px("store", scp.address, *arguments, "--transcode")
+        document = px("store", scp.address, *arguments, "--transcode", "--json")
+    assert refused.code == 3
+    assert "does not accept" in refused.err
+    assert "hint: With --transcode it is sent uncompressed, if the PACS takes that." in refused.err
+    assert (ran.code, ran.err) == (0, "")
+    assert "2 images sent to" in ran.out
+    assert "2 transcoded" in ran.out
+    assert document.json["transcoded"] == 2
+    assert [syntax for syntax, _ in scp.received] == [IMPLICIT] * 4
+
+
+def test_transcode_without_the_extra(px: Px, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcode, "find_spec", lambda name: None)
+    ran = px("store", "A@127.0.0.1:1", write(folder, 1), "--transcode")
+    assert ran.code == 2
+    assert "hint: Install it: pip install 'pypx[transcode]'" in ran.err

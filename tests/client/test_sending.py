@@ -257,6 +257,22 @@ def test_a_peer_that_takes_one_association_gets_all_over_that(tmp_path: Path) ->
     assert sorted(scp.seen) == sorted(uid(n) for n in range(1, 41))
 
 
+@pytest.mark.usefixtures("threads")
+def test_a_peer_that_takes_its_time_gets_more_associations(tmp_path: Path) -> None:
+    three = threading.Barrier(3)
+
+    def decide(association: ServedAssociation, one: str) -> int:
+        if not three.broken and len(scp.seen) <= 3:
+            three.wait(10)  # for two others that are sent at the same time
+        return 0
+
+    with StoreScp(decide) as scp:
+        results = store(scp, write(tmp_path, 6), associations=3)
+    assert outcomes(results) == {"completed": 6}
+    assert not three.broken
+    assert len(scp.requests) == 3
+
+
 def test_more_pairs_than_an_association_can_have(tmp_path: Path) -> None:
     for number in range(1, 301):
         write_file(tmp_path, number, SOPClassUID=f"1.2.3.{number}")
@@ -284,8 +300,10 @@ def test_a_file_that_goes_away_before_its_turn(tmp_path: Path) -> None:
         (tmp_path / "3.dcm").unlink(missing_ok=True)
         return 0
 
+    write(tmp_path, 5)
+    write_file(tmp_path, 3, PixelData=bytes(100_000))  # too long to be read with its head
     with StoreScp(decide) as scp:
-        results = store(scp, write(tmp_path, 5))
+        results = store(scp, tmp_path)
     assert outcomes(results) == {"completed": 4, "failed": 1}
     (failed,) = (one for one in results if one.outcome == "failed")
     assert isinstance(failed.error, ArchiveError)
@@ -328,6 +346,26 @@ def test_an_error_of_the_source_is_raised(tmp_path: Path) -> None:
             list(sending)
 
 
+def test_the_answer_under_way_is_told_when_the_source_breaks(tmp_path: Path) -> None:
+    told = threading.Event()
+
+    def source() -> Iterator[object]:
+        yield from in_files([str(write(tmp_path, 128))])  # as far as is looked ahead
+        told.set()
+        raise DataSetError("broken")
+
+    def decide(association: ServedAssociation, one: str) -> int:
+        assert one != uid(1) or told.wait(10)
+        return 0
+
+    results: list[Sent] = []
+    with StoreScp(decide) as scp:
+        sending = sending_module.Sending(Client(scp.address).connect, source())  # type: ignore[arg-type]
+        with pytest.raises(DataSetError, match="broken"):
+            results += sending
+    assert outcomes(results) == {"completed": 128}
+
+
 def test_the_archive_can_be_sent(tmp_path: Path) -> None:
     with Archive(tmp_path / "archive", durability="none") as archive, StoreScp() as scp:
         for number in range(1, 6):
@@ -343,7 +381,7 @@ def test_the_source_is_read_only_a_little_ahead(tmp_path: Path) -> None:
     write_file(tmp_path, 1)
     (instance,) = in_files([str(tmp_path)])
     read = itertools.count()
-    window = Window((instance for _ in read), 1)
+    window = Window(instance for _ in read)
     for _ in range(1000):
         assert isinstance(window.take(frozenset()), Job)
     assert next(read) < 1200

@@ -103,3 +103,27 @@ def test_a_dicomdir_under_another_name_is_passed_over(tmp_path: Path) -> None:
     (one,) = in_files([str(tmp_path)])
     assert isinstance(one, Unsendable)
     assert isinstance(one.error, NotDicomError)
+
+
+def test_a_small_file_is_read_once(tmp_path: Path) -> None:
+    small, large = write_file(tmp_path, 1), write_file(tmp_path, 2, PixelData=bytes(70_000))
+    for path in (small, large):
+        assert Instance.from_file(path).data_set is None
+    kept, read_later = in_files([str(tmp_path)])
+    assert isinstance(kept, Instance)
+    assert isinstance(read_later, Instance)
+    assert read_later.data_set is None
+    whole = small.read_bytes()[kept.data_set_offset :]
+    small.unlink()
+    assert list(kept.pieces()) == [(whole, True)]
+    assert b"Doe" in whole
+    assert "Doe" not in repr(kept)
+
+
+def test_a_large_file_comes_in_pieces(tmp_path: Path) -> None:
+    path = write_file(tmp_path, 1, PixelData=bytes(range(256)) * 2048)
+    instance = Instance.from_file(path)
+    pieces = [(bytes(piece), is_last) for piece, is_last in instance.pieces()]
+    assert b"".join(piece for piece, _ in pieces) == path.read_bytes()[instance.data_set_offset :]
+    assert [is_last for _, is_last in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert len(pieces) > 3

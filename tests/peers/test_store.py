@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import pydicom
 import pytest
 
 from pypx.dicom.part10 import decode_preamble_and_meta
@@ -77,3 +78,26 @@ def test_orthanc_holds_what_was_sent(orthanc, corpus, tmp_path):
     expected = {file.sop_instance_uid for file in files} - refused
     assert len(expected) > len(files) * 0.8
     assert peer.sop_instance_uids() == expected
+
+
+def test_a_storescp_that_takes_only_uncompressed_gets_nearly_all(storescp, corpus, tmp_path):
+    peer = storescp(accept_all=False)  # no compressed syntax, as stock
+    files = [
+        file for file in unique(corpus.good) if "1.2.840.10008.1.2.4" in file.transfer_syntax_uid
+    ]
+    paths = [file.path for file in files]
+    code, document = px_store(tmp_path, peer, *paths)
+    assert (code, document["completed"]) == (3, 0)
+    code, document = px_store(tmp_path, peer, *paths, "--transcode")
+    refused = set(document["failed_sop_instance_uids"])
+    assert len(refused) <= 2  # whose pixels pylibjpeg cannot decode
+    assert document["transcoded"] == document["completed"] == len(files) - len(refused)
+    expected = {
+        file.sop_instance_uid: file for file in files if file.sop_instance_uid not in refused
+    }
+    for path in peer.files:
+        arrived = pydicom.dcmread(path)
+        sent = pydicom.dcmread(expected.pop(arrived.SOPInstanceUID).path)
+        assert not arrived.file_meta.TransferSyntaxUID.is_compressed
+        assert (arrived.pixel_array == sent.pixel_array).all()
+    assert not expected

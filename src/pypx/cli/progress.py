@@ -69,6 +69,8 @@ class TransferProgress:
 
     def show(self, remaining: int | None, completed: int, failed: int, warning: int) -> None:
         """Show the numbers; ``remaining`` is None where the PACS does not say it."""
+        if self._bar is None and time.monotonic() < self._next_line:
+            return
         done = completed + failed + warning
         numbers = [f"{done} of {done + remaining}" if remaining is not None else f"{done} done"]
         numbers += [f"{failed} failed"] if failed else []
@@ -77,6 +79,6 @@ class TransferProgress:
         if self._bar is not None and self._task is not None:
             total = None if remaining is None else done + remaining
             self._bar.update(self._task, completed=done, total=total, numbers=text)
-        elif time.monotonic() >= self._next_line:
+        else:
             self._next_line = time.monotonic() + _LINE_EVERY
             self._out.say(f"{self._what}: {text}.")

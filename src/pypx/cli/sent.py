@@ -5,6 +5,7 @@ In: the result of each file, and what ended the sending before its end. Out: wor
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pypx.cli.output import Output, error_object, visible
@@ -18,6 +19,8 @@ from pypx.errors import (
 )
 
 if TYPE_CHECKING:
+    from pypx.cli.committing import Committed
+    from pypx.client.commitment import Reference
     from pypx.client.sending import Sent
 
 __all__ = ["Delivery"]
@@ -42,17 +45,22 @@ class Delivery:
         warning: How many were stored with one.
         failed: How many were not stored, though they were tried, or cannot be sent.
         skipped: How many files are no DICOM.
+        transcoded: How many were sent in another transfer syntax than that of the file.
         bytes: Of the data sets that were stored.
         seconds: How long it took.
         error: What ended it before its end.
+        references: What was stored, by SOP Instance UID, if it is to be committed.
+        committed: What became of that; None where it was not asked for.
     """
 
-    def __init__(self, node: str, out: Output) -> None:
+    def __init__(self, node: str, out: Output, *, commit: bool = False) -> None:
         self.node = node
         self.expected = self.completed = self.warning = self.failed = self.skipped = 0
-        self.bytes = 0
+        self.transcoded = self.bytes = 0
         self.seconds = 0.0
         self.error: PypxError | None = None
+        self.references: dict[str, Reference] | None = {} if commit else None
+        self.committed: Committed | None = None
         self._out = out
         self._failures: list[Sent] = []
 
@@ -69,6 +77,12 @@ class Delivery:
     def add(self, sent: Sent) -> None:
         """Take one result."""
         self.bytes += sent.bytes
+        self.transcoded += sent.transcoded
+        if self.references is not None and sent.outcome in ("completed", "warning"):
+            from pypx.client.commitment import Reference
+
+            reference = Reference(sys.intern(sent.sop_class_uid), sent.sop_instance_uid)
+            self.references[reference.sop_instance_uid] = reference
         match sent.outcome:
             case "completed":
                 self.completed += 1
@@ -91,6 +105,8 @@ class Delivery:
         elif self.stored or self.failed:
             out.line(self._sentence())
             self._name_failed()
+            if self.committed is not None:
+                self.committed.tell(out)
         out.flush()
         if error is not None:
             out.error(error)
@@ -106,7 +122,7 @@ class Delivery:
             return self._failure()
         if not self.stored:
             return self._nothing()
-        return None
+        return self.committed.error if self.committed is not None else None
 
     def _failure(self) -> PypxError:
         """Say what all have in common, if nothing was stored; else that some were not."""
@@ -116,9 +132,11 @@ class Delivery:
                 assert isinstance(first, kind)  # as all of them
                 return first
         total = self.stored + self.failed
+        hints = {one.error.hint for one in self._failures if one.error}
+        (hint,) = hints if len(hints) == 1 else ("",)
         return _PartialError(
             f"{self.failed:,} of {count(total, 'image')} were not stored.",
-            hint="They are named above, each with the reason.",
+            hint=hint or "They are named above, each with the reason.",
         )
 
     def _nothing(self) -> PypxError:
@@ -136,6 +154,7 @@ class Delivery:
             "warning": self.warning,
             "remaining": self.remaining,
             "skipped": self.skipped,
+            "transcoded": self.transcoded,
             "failed_sop_instance_uids": [
                 one.sop_instance_uid for one in self._failures if one.sop_instance_uid
             ],
@@ -143,6 +162,8 @@ class Delivery:
             "seconds": round(self.seconds, 3),
             "bytes": self.bytes,
         }
+        if self.committed is not None:
+            document["commitment"] = self.committed.document()
         return document | ({"error": error_object(error)} if error else {})
 
     def _status(self, error: PypxError | None) -> str:
@@ -157,6 +178,7 @@ class Delivery:
         for number, words in (
             (self.failed, "failed"),
             (self.warning, "with a warning"),
+            (self.transcoded, "transcoded"),
             (self.skipped, "no DICOM"),
             (self.remaining, "remain"),
         ):

@@ -37,6 +37,24 @@ _MOST_ASSOCIATIONS = 64
     metavar="N",
     help="At most so many at once.  [default: the node's, or 2]",
 )
+@click.option(
+    "--transcode", is_flag=True, help="Send uncompressed what the PACS takes in no other way."
+)
+@click.option("--commit", is_flag=True, help="Have the PACS confirm that it keeps the images.")
+@click.option(
+    "--commit-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    metavar="SECONDS",
+    help="So long without a report ends the wait.  [default: 60]",
+)
+@click.option("--host", metavar="HOST", help="Where we hear reports.  [default: as configured]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port for reports.  [default: as configured, or 10402]",
+)
 @click.option("--aet", metavar="AET", help="Our AE title.")
 @common_options()
 def command(
@@ -46,6 +64,11 @@ def command(
     paths: tuple[str, ...],
     keys: tuple[str, ...],
     associations: int | None,
+    transcode: bool,
+    commit: bool,
+    commit_timeout: float,
+    host: str | None,
+    port: int | None,
 ) -> int:
     """Send files, and folders with all below them, to NODE (C-STORE), exactly as they are.
 
@@ -60,23 +83,42 @@ def command(
     them. What the PACS refuses is named, and the rest goes on. When an association breaks,
     what was not answered is sent again over a new one.
 
-    The exit code is 1 if not all was stored.
+    With --transcode, images in a transfer syntax that the PACS refuses are sent uncompressed,
+    if it takes that; it needs pip install 'pypx[transcode]'.
+
+    With --commit the PACS is asked to take over responsibility for what it stored (storage
+    commitment). Many report over an association of their own, to where they know our AE
+    title: that is heard on --host and --port, if no other program listens there.
+
+    The exit code is 1 if not all was stored, or committed where that was asked for.
     """
     wanted = parse_keys(keys)
     _check(paths, wanted)
+    if not commit and (host is not None or port is not None):
+        raise ConfigError("--host and --port are for the reports that --commit waits for.")
+    if transcode:
+        _prepare_transcoding()
     chosen = invocation.config.node(node)
     number = associations or chosen.associations
-    delivery = Delivery(chosen.name, invocation.out)
+    delivery = Delivery(chosen.name, invocation.out, commit=commit)
     with ExitStack() as stack:
         client = stack.enter_context(invocation.client(chosen))
         if paths:
             delivery.expected = _count(invocation, paths)
-            sending = client.store_files(paths, associations=number)
+            sending = client.store_files(paths, associations=number, transcode=transcode)
         else:
             archive = stack.enter_context(_archive(invocation))
             delivery.expected = sum(1 for _ in archive.instances(wanted))
-            sending = client.store_archived(archive, wanted, associations=number)
+            sending = client.store_archived(
+                archive, wanted, associations=number, transcode=transcode
+            )
         _send(invocation, sending, delivery)
+        if delivery.references and delivery.error is None:
+            from pypx.cli.committing import commit_all
+
+            delivery.committed = commit_all(
+                invocation, chosen, client, delivery.references.values(), host, port, commit_timeout
+            )
     return delivery.tell()
 
 
@@ -97,6 +139,16 @@ def _check(paths: tuple[str, ...], wanted: dict[str, str]) -> None:
             keyword = path.partition("=")[0]
             hint = f"Is it a key? Write -k {path}." if "=" in path and keyword.isalnum() else ""
             raise ConfigError(f"There is no file or folder {path}.", hint=hint)
+
+
+def _prepare_transcoding() -> None:
+    """See that it is possible; what pydicom says besides helps nobody here."""
+    import warnings
+
+    from pypx.client.transcode import check_installed
+
+    check_installed()
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 def _count(invocation: Invocation, paths: tuple[str, ...]) -> int:

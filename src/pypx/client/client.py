@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pypx.archive import Archive
+    from pypx.client.commit import Commit
+    from pypx.client.commitment import Reports
     from pypx.client.get import Get, GetOnce, OnStore
     from pypx.client.move import Move
     from pypx.client.query import Keys, Level, Matches, Model
@@ -195,8 +197,7 @@ class Client:
             service = uids.uid_name(abstract_syntax)
             raise NoPresentationContextError(
                 f"{self.address} accepts the association, but not {service}.",
-                hint="The PACS does not offer this service to our AE title: "
-                "try the other model, or ask its administrator.",
+                hint=_not_offered(abstract_syntax),
             )
         return connection, context
 
@@ -431,7 +432,11 @@ class Client:
         return Store(connection)
 
     def store_files(
-        self, paths: Iterable[str | PathLike[str]], *, associations: int = 1
+        self,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> Sending:
         """Send files and folders with all below them (C-STORE), as they are.
 
@@ -441,6 +446,7 @@ class Client:
         Args:
             paths: Files and folders.
             associations: At most so many at once, of their own.
+            transcode: Convert what the peer takes only uncompressed (the extra ``transcode``).
 
         Returns:
             An iterator of :class:`~pypx.client.sending.Sent`, one for each file. It raises
@@ -452,10 +458,15 @@ class Client:
         from pypx.client.sources import in_files
 
         source = in_files(fspath(path) for path in paths)
-        return Sending(self.connect, source, associations=associations)
+        return Sending(self.connect, source, associations=associations, transcode=transcode)
 
     def store_archived(
-        self, archive: Archive, keys: Mapping[str, str], *, associations: int = 1
+        self,
+        archive: Archive,
+        keys: Mapping[str, str],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> Sending:
         """Send what an archive has (C-STORE); as :meth:`store_files`.
 
@@ -463,11 +474,35 @@ class Client:
             archive: Where the instances are.
             keys: What is sent, as for :meth:`pypx.Archive.instances`.
             associations: At most so many at once, of their own.
+            transcode: As there.
         """
         from pypx.client.sending import Sending
         from pypx.client.sources import in_archive
 
-        return Sending(self.connect, in_archive(archive, keys), associations=associations)
+        source = in_archive(archive, keys)
+        return Sending(self.connect, source, associations=associations, transcode=transcode)
+
+    def commit(self, reports: Reports, *, timeout: float = 60.0, listening: bool = False) -> Commit:
+        """Make an association to ask for storage commitment (PS3.4 Annex J); ``.run()`` asks.
+
+        Args:
+            reports: What is to be committed.
+            timeout: Seconds without a report that end the wait.
+            listening: Whether a :class:`~pypx.client.commit.ReportListener` hears the reports
+                that come over another association, as those of most PACS do.
+
+        Raises:
+            NetworkError, AssociationError, ProtocolError: There is no association.
+        """
+        from pypx.client.commit import Commit
+
+        connection, context = self._context(uids.STORAGE_COMMITMENT, (uids.STORAGE_COMMITMENT,))
+        return Commit(connection, context, reports, timeout=timeout, listening=listening)
+
+
+def _not_offered(abstract_syntax: str) -> str:
+    other = "" if abstract_syntax == uids.STORAGE_COMMITMENT else "try the other model, or "
+    return f"The PACS does not offer this service to our AE title: {other}ask its administrator."
 
 
 def _peer(connection: Connection) -> Peer:

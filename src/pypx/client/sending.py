@@ -8,9 +8,11 @@ association broke is sent again, since whether the peer has it is not known.
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from pypx.client.sources import Unsendable
@@ -22,6 +24,7 @@ from pypx.errors import (
     ArchiveError,
     AssociationError,
     CancelledError,
+    DataSetError,
     NetworkError,
     NoPresentationContextError,
     NotDicomError,
@@ -30,6 +33,7 @@ from pypx.errors import (
     StatusError,
 )
 from pypx.net.connection import Connection
+from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 
 __all__ = ["Connect", "Outcome", "Sending", "Sent"]
 
@@ -43,6 +47,8 @@ _LOSSES_OF_ONE = 3  # associations that may break while the same instance is sen
 _LOSSES_IN_A_ROW = 5  # associations that may break, or not be made, without an answer between
 _PAUSE = 0.25  # seconds, times the losses in a row
 _UNTOLD = 1000  # results that wait for a caller who is slower than the network
+_TELL_EVERY = 0.05  # seconds; to wake the caller for each result would cost as much as to send it
+_BUSY = 0.6  # of the time; threads that work more than that get only into each other's way
 
 
 class Sent(NamedTuple):
@@ -56,6 +62,8 @@ class Sent(NamedTuple):
         bytes: Of the data set, where it was stored.
         status: Of the C-STORE response, if there was one.
         error: Why it failed or was skipped.
+        sop_class_uid: Empty where the file does not tell it.
+        transcoded: Whether it was sent in another transfer syntax than that of the file.
     """
 
     path: Path
@@ -64,6 +72,8 @@ class Sent(NamedTuple):
     bytes: int = 0
     status: int | None = None
     error: PypxError | None = None
+    sop_class_uid: str = ""
+    transcoded: bool = False
 
 
 class Sending:
@@ -72,20 +82,29 @@ class Sending:
     Args:
         connect: Makes an association.
         source: What is to be sent; it is read as the sending goes on.
-        associations: At most so many at once.
+        associations: At most so many at once. The first is made at once, each other when those
+            before it wait for the peer more than they work.
+        transcode: Convert what the peer takes only uncompressed; needs the extra ``transcode``.
 
     Attributes:
         connections: How many associations were made so far.
     """
 
     def __init__(
-        self, connect: Connect, source: Iterable[Instance | Unsendable], *, associations: int = 1
+        self,
+        connect: Connect,
+        source: Iterable[Instance | Unsendable],
+        *,
+        associations: int = 1,
+        transcode: bool = False,
     ) -> None:
         self._connect = connect
-        self._lanes = associations
-        self._window = Window(source, associations)
-        self._results: SimpleQueue[Sent | _Ended | None] = SimpleQueue()
-        self._room = threading.Semaphore(_UNTOLD)
+        self._most = associations
+        self._transcode = transcode
+        self._lanes: list[_Lane] = []
+        self._window = Window(source)
+        self._results: deque[Sent] = deque()
+        self._ends: SimpleQueue[_Ended | None] = SimpleQueue()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._losses = 0
@@ -98,7 +117,7 @@ class Sending:
         of a signal."""
         self._cancelled = True
         self._stopped.set()
-        self._results.put(None)  # a SimpleQueue takes it also while this thread waits for it
+        self._ends.put(None)  # a SimpleQueue takes it also while this thread waits for it
 
     def __iter__(self) -> Iterator[Sent]:
         """Send, and give results in the order in which they become known.
@@ -109,22 +128,27 @@ class Sending:
                 were lost one after another; the rest was not sent.
             PypxError: What the source raises.
         """
-        for _ in range(self._lanes):
-            threading.Thread(target=self._work, name="px store", daemon=True).start()
-        running = self._lanes
+        self._add_lane()
+        running = 1
+        looked, worked = time.monotonic(), 0.0
         try:
             while running:
-                found = self._results.get()
-                if isinstance(found, _Ended):
-                    running -= 1
-                elif found is not None:
-                    self._room.release()
-                    yield found
-                elif not self.connections:
-                    break  # who is still connecting has nothing under way
+                try:
+                    ended = self._ends.get(timeout=_TELL_EVERY)
+                except Empty:
+                    before = looked, worked
+                    looked, worked = time.monotonic(), sum(lane.worked for lane in self._lanes)
+                    if self._wants_more(looked - before[0], worked - before[1]):
+                        self._add_lane()
+                        running += 1
+                else:
+                    running -= ended is not None
+                    if ended is None and not self.connections:
+                        break  # who is still connecting has nothing under way
+                while self._results:
+                    yield self._results.popleft()
         finally:
             self._stopped.set()
-            self._room.release(self._lanes)  # for those who wait to tell
         if self._error is not None:
             raise self._error
         if self._cancelled:
@@ -132,8 +156,22 @@ class Sending:
 
     # Each lane is a thread with one association after another -----------------------------
 
-    def _work(self) -> None:
-        lane = _Lane(self._make, self._window)
+    def _add_lane(self) -> None:
+        lane = _Lane(self._make, self._window, transcode=self._transcode)
+        self._lanes.append(lane)
+        self._window.join()
+        threading.Thread(target=self._work, args=(lane,), name="px store", daemon=True).start()
+
+    def _wants_more(self, seconds: float, worked: float) -> bool:
+        """Say whether one more lane would help, when those there are worked for so long of it."""
+        return (
+            len(self._lanes) < min(self._most, self.connections + 1)
+            and worked < _BUSY * seconds
+            and not self._window.is_empty
+            and not self._stopped.is_set()
+        )
+
+    def _work(self, lane: _Lane) -> None:
         try:
             while not self._stopped.is_set():
                 job = self._window.take(lane.proposed)
@@ -147,7 +185,7 @@ class Sending:
             self._give_up(error)
         finally:
             lane.release()
-            self._results.put(_Ended())
+            self._ends.put(_Ended())
 
     def _make(self, contexts: Iterable[tuple[str, tuple[str, ...]]]) -> Connection:
         connection = self._connect(contexts)
@@ -166,14 +204,19 @@ class Sending:
             self._window.give_back(job)
             return False
         try:
-            response = store.send(job.instance)
-        except (NoPresentationContextError, ArchiveError) as error:
+            instance = lane.acceptable(job)
+            store.begin(instance)
+            self._window.look_ahead()  # while the peer works
+            response = store.response()
+        except (NoPresentationContextError, ArchiveError, DataSetError) as error:
             self._tell(_failed(job, error))
         except _LOST as error:
             return self._lost(job, error)
         else:
             self._losses = 0
-            self._tell(_answered(job, response.status, response.error_comment or "", store.size))
+            lane.worked = time.thread_time()
+            sent = _answered(job, response.status, response.error_comment or "", store.size)
+            self._tell(sent._replace(transcoded=instance is not job.instance))
         return True
 
     def _without_association(self, lane: _Lane, error: PypxError) -> bool:
@@ -181,7 +224,7 @@ class Sending:
 
         A peer may take fewer associations than we want, and says so in many ways.
         """
-        if not lane.worked and self._window.leave():
+        if not lane.connected and self._window.leave():
             return False
         if not self.connections:
             self._give_up(error)
@@ -210,8 +253,9 @@ class Sending:
         self._stopped.set()
 
     def _tell(self, sent: Sent) -> None:
-        self._room.acquire()
-        self._results.put(sent)
+        self._results.append(sent)
+        while len(self._results) > _UNTOLD and not self._stopped.wait(_TELL_EVERY):
+            pass
 
 
 class _Ended:
@@ -226,16 +270,19 @@ class _Lane:
 
     Attributes:
         proposed: What was proposed; empty while there is no association.
-        worked: Whether this lane ever had one.
+        connected: Whether this lane ever had one.
+        worked: Seconds of the processor that its thread took, as of the last answer.
     """
 
-    def __init__(self, connect: Connect, window: Window) -> None:
+    def __init__(self, connect: Connect, window: Window, *, transcode: bool) -> None:
         self._make = connect
+        self._transcode = transcode
         self._window = window
         self._connection: Connection | None = None
         self._store: Store | None = None
         self.proposed: frozenset[Pair] = frozenset()
-        self.worked = False
+        self.connected = False
+        self.worked = 0.0
 
     def store_for(self, job: Job) -> Store:
         """Give what sends this instance, over a new association where it needs one.
@@ -248,10 +295,41 @@ class _Lane:
             return self._store
         self.release()
         pairs = self._window.pairs(job.pair)
-        self._connection = self._make((sop_class, (syntax,)) for sop_class, syntax in sorted(pairs))
+        proposed = self._proposal(pairs)
+        contexts = ((sop_class, (syntax,)) for sop_class, syntax in sorted(proposed))
+        self._connection = self._make(contexts)
         self._store = Store(self._connection)
-        self.proposed, self.worked = frozenset(pairs), True
+        self.proposed = frozenset(pair for pair in pairs if proposed.issuperset(self._needs(pair)))
+        self.connected = True
         return self._store
+
+    def _needs(self, pair: Pair) -> tuple[Pair, ...]:
+        """Give what is to be proposed for a pair: with transcoding, also what it can become."""
+        if not self._transcode:
+            return (pair,)
+        from pypx.client.transcode import UNCOMPRESSED
+
+        return (pair, *((pair[0], syntax) for syntax in UNCOMPRESSED))
+
+    def _proposal(self, pairs: Iterable[Pair]) -> set[Pair]:
+        every = dict.fromkeys(needed for pair in pairs for needed in self._needs(pair))
+        return set(list(every)[:MAXIMUM_CONTEXTS])
+
+    def acceptable(self, job: Job) -> Instance:
+        """Give the instance as the peer takes it, if it does; converted only where it must be.
+
+        Raises:
+            DataSetError, ArchiveError: It cannot be converted.
+        """
+        connection = self._connection
+        if not self._transcode or connection is None or connection.context_for(*job.pair):
+            return job.instance
+        from pypx.client.transcode import UNCOMPRESSED, transcode
+
+        for syntax in UNCOMPRESSED:
+            if connection.context_for(job.instance.sop_class_uid, syntax):
+                return transcode(job.instance, syntax)
+        return job.instance  # which is refused
 
     def release(self) -> None:
         """Release the association, if there is one."""
@@ -267,19 +345,29 @@ def _unsendable(found: Unsendable) -> Sent:
 
 
 def _failed(job: Job, error: PypxError) -> Sent:
-    return Sent(job.instance.path, job.instance.sop_instance_uid, "failed", error=error)
+    return _sent(job, "failed", error=error)
 
 
 def _answered(job: Job, status: int, comment: str, size: int) -> Sent:
-    path, uid = job.instance.path, job.instance.sop_instance_uid
     match category(status):
         case Category.SUCCESS:
-            return Sent(path, uid, "completed", size, status)
+            return _sent(job, "completed", size, status)
         case Category.WARNING:
-            return Sent(path, uid, "warning", size, status)
+            return _sent(job, "warning", size, status)
     meaning = status_codes.sentence(status, "C-STORE")
     said = f" ({comment})" if comment else ""
     error = StatusError(
         f"The peer answered {status:04X}H: {meaning}{said}.", status=status, comment=comment
     )
-    return Sent(path, uid, "failed", 0, status, error)
+    return _sent(job, "failed", 0, status, error)
+
+
+def _sent(
+    job: Job,
+    outcome: Outcome,
+    size: int = 0,
+    status: int | None = None,
+    error: PypxError | None = None,
+) -> Sent:
+    one = job.instance
+    return Sent(one.path, one.sop_instance_uid, outcome, size, status, error, one.sop_class_uid)

@@ -61,15 +61,9 @@ def _instance(path: Path) -> Instance:
         DataSetError: It is torn.
         ArchiveError: It cannot be read.
     """
-    instance = Instance.from_file(path)
+    instance = Instance.from_file(path, keep_small=True)
     if instance.sop_class_uid == _MEDIA_DIRECTORY:
         raise NotDicomError(f"{path} is a DICOMDIR, which is not sent.")
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if size <= instance.data_set_offset:
-        raise DataSetError(f"{path} is torn: nothing follows the file meta information.")
     return instance
 
 
@@ -87,18 +81,20 @@ def walk(
     """
     entered: set[tuple[int, int]] = set()
     for path in paths:
-        waiting = [path]
+        waiting = [(path, False)]
         while waiting:
-            one = waiting.pop()
-            if not os.path.isdir(one):  # noqa: PTH112
+            one, is_regular = waiting.pop()
+            if is_regular:
+                yield one
+            elif not os.path.isdir(one):  # noqa: PTH112
                 regular = os.path.isfile(one) or not os.path.lexists(one)  # noqa: PTH113
                 yield one if regular else Unsendable(Path(one), _irregular(one))
-                continue
-            try:
-                waiting += reversed(_below(one, entered, passed_over))
-            except OSError as error:
-                reason = f"The folder {one} cannot be read: {error.strerror or error}."
-                yield Unsendable(Path(one), ArchiveError(reason))
+            else:
+                try:
+                    waiting += reversed(_below(one, entered, passed_over))
+                except OSError as error:
+                    reason = f"The folder {one} cannot be read: {error.strerror or error}."
+                    yield Unsendable(Path(one), ArchiveError(reason))
 
 
 def _irregular(path: str) -> PypxError:
@@ -109,8 +105,10 @@ def _irregular(path: str) -> PypxError:
 
 def _below(
     folder: str, entered: set[tuple[int, int]], passed_over: Callable[[str], None]
-) -> list[str]:
-    """Give what is in a folder, sorted; nothing where it was entered before.
+) -> list[tuple[str, bool]]:
+    """Give what is in a folder, sorted, each with whether it is a regular file for certain.
+
+    Nothing is given where the folder was entered before.
 
     Raises:
         OSError: It cannot be read.
@@ -122,10 +120,11 @@ def _below(
         return []
     entered.add(key)
     found = []
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208
-        path = os.path.join(folder, name)  # noqa: PTH118
-        if name.startswith(".") or name.upper() == "DICOMDIR":
-            passed_over(path)
-        else:
-            found.append(path)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
+                passed_over(entry.path)
+            else:  # mostly known without a call of the system for each
+                found.append((entry.path, entry.is_file(follow_symlinks=False)))
+    found.sort()
     return found

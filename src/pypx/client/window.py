@@ -15,6 +15,7 @@ from itertools import islice
 
 from pypx.client.sources import Unsendable
 from pypx.client.store import Instance
+from pypx.errors import PypxError
 from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 
 __all__ = ["Job", "Pair", "Window"]
@@ -43,16 +44,28 @@ class Window:
 
     Args:
         source: Instances, and what is none.
-        lanes: How many threads take from here; each leaves in one of two ways, see
-            :meth:`take` and :meth:`leave`.
+
+    Each thread that takes from here has joined before, and leaves in one of two ways, see
+    :meth:`take` and :meth:`leave`.
     """
 
-    def __init__(self, source: Iterable[Instance | Unsendable], lanes: int) -> None:
+    def __init__(self, source: Iterable[Instance | Unsendable]) -> None:
         self._source = iter(source)
-        self._lanes = lanes
+        self._lanes = 0
         self._waiting: deque[Job | Unsendable] = deque()
         self._seen: dict[Pair, None] = {}
+        self._failure: PypxError | None = None  # of the source
         self._lock = threading.Lock()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits now: all is done or under way."""
+        return not self._waiting
+
+    def join(self) -> None:
+        """Count one thread more."""
+        with self._lock:
+            self._lanes += 1
 
     def take(self, proposed: Container[Pair]) -> Job | Unsendable | None:
         """Give the next one, if possible one for which nothing new is to be proposed.
@@ -61,7 +74,7 @@ class Window:
             None at the end: this lane has left.
 
         Raises:
-            PypxError: What the source raises.
+            PypxError: What the source raised, once all before it was taken.
         """
         with self._lock:
             self._fill()
@@ -71,17 +84,27 @@ class Window:
                     return job
             if self._waiting:
                 return self._waiting.popleft()
+            if self._failure is not None:
+                raise self._failure
             self._lanes -= 1
             return None
 
+    def look_ahead(self) -> None:
+        """Read what comes next, in time in which there is nothing else to do."""
+        with self._lock:
+            self._fill()
+
     def _fill(self) -> None:
-        for found in islice(self._source, max(0, _AHEAD - len(self._waiting))):
-            if isinstance(found, Unsendable):
-                self._waiting.append(found)
-                continue
-            job = Job(found)
-            self._waiting.append(job)
-            self._seen[job.pair] = None
+        try:
+            for found in islice(self._source, max(0, _AHEAD - len(self._waiting))):
+                if isinstance(found, Unsendable):
+                    self._waiting.append(found)
+                    continue
+                job = Job(found)
+                self._waiting.append(job)
+                self._seen[job.pair] = None
+        except PypxError as error:
+            self._failure = error
 
     def give_back(self, job: Job) -> None:
         """Take a job back that was not done."""

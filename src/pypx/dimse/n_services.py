@@ -1,8 +1,8 @@
 """The DIMSE-N messages of PS3.7 §10.3: decodable, so that a peer that sends one gets an answer.
 
-pypx offers no DIMSE-N service; an acceptor answers each request with
-*unrecognised operation* (0211H). All requests have the same optional fields,
-and so have all responses, so two shapes hold the twelve messages.
+pypx uses those of storage commitment, which have names here; an acceptor answers each
+other request with *unrecognised operation* (0211H). All requests have the same optional
+fields, and so have all responses, so two shapes hold the twelve messages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from typing import ClassVar
 
 from pypx.values import frozen
 
-__all__ = ["N_SERVICES", "NRequest", "NResponse"]
+__all__ = [
+    "N_SERVICES",
+    "NActionRQ",
+    "NActionRSP",
+    "NEventReportRQ",
+    "NEventReportRSP",
+    "NRequest",
+    "NResponse",
+]
 
 
 @frozen
@@ -47,6 +55,34 @@ class NResponse:
     has_data_set: bool = False
 
 
+class NEventReportRQ(NRequest):
+    """N-EVENT-REPORT-RQ (PS3.7 §10.3.1.1)."""
+
+    __slots__ = ()
+    COMMAND_FIELD: ClassVar[int] = 0x0100
+
+
+class NEventReportRSP(NResponse):
+    """N-EVENT-REPORT-RSP (PS3.7 §10.3.1.2)."""
+
+    __slots__ = ()
+    COMMAND_FIELD: ClassVar[int] = 0x8100
+
+
+class NActionRQ(NRequest):
+    """N-ACTION-RQ (PS3.7 §10.3.4.1)."""
+
+    __slots__ = ()
+    COMMAND_FIELD: ClassVar[int] = 0x0130
+
+
+class NActionRSP(NResponse):
+    """N-ACTION-RSP (PS3.7 §10.3.4.2)."""
+
+    __slots__ = ()
+    COMMAND_FIELD: ClassVar[int] = 0x8130
+
+
 def _service(
     name: str, request: int
 ) -> tuple[tuple[int, type[NRequest]], tuple[int, type[NResponse]]]:
@@ -59,15 +95,14 @@ def _service(
 
 
 # PS3.7 Table E.1-1, Command Field.
-N_SERVICES: dict[int, type[NRequest] | type[NResponse]] = dict(
-    pair
-    for name, request in (
-        ("NEventReport", 0x0100),
-        ("NGet", 0x0110),
-        ("NSet", 0x0120),
-        ("NAction", 0x0130),
-        ("NCreate", 0x0140),
-        ("NDelete", 0x0150),
-    )
-    for pair in _service(name, request)
+_NAMED: tuple[type[NRequest] | type[NResponse], ...] = (
+    NEventReportRQ,
+    NEventReportRSP,
+    NActionRQ,
+    NActionRSP,
 )
+_UNNAMED = (("NGet", 0x0110), ("NSet", 0x0120), ("NCreate", 0x0140), ("NDelete", 0x0150))
+N_SERVICES: dict[int, type[NRequest] | type[NResponse]] = {
+    message.COMMAND_FIELD: message for message in _NAMED
+}
+N_SERVICES.update(pair for name, request in _UNNAMED for pair in _service(name, request))

@@ -106,6 +106,7 @@ _SERVICES = {
     "C-MOVE": _RETRIEVE,
     "C-GET": _RETRIEVE,
     "C-ECHO": {},
+    "N-ACTION": {},
 }
 
 # The ranges of PS3.4: A7xx out of resources, A9xx identifier, Cxxx unable to process.
@@ -149,7 +150,7 @@ def sentence(status: int, service: str) -> str:
 
     Args:
         status: 0 to FFFFH.
-        service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``C-MOVE`` or ``C-GET``.
+        service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``C-MOVE``, ``C-GET`` or ``N-ACTION``.
     """
     words = _SERVICES[service].get(status) or _GENERAL.get(status)
     if words is None:
