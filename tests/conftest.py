@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from pypx.net import served
 from tests.corpus import Corpus, CorpusError
 from tests.corpus import corpus as build_corpus
 
@@ -38,6 +39,15 @@ def _no_user_settings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PYPX_AET", "PYPX_ARCHIVE", "PYPX_CONFIG"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_stop_quickly() -> Iterator[None]:
+    """Shorten what only a stop and a peer that does not close wait for, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "_POLL", 0.02)
+        patch.setattr(served, "_CLOSE_WAIT", 0.2)
         yield
 
 

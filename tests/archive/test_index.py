@@ -429,7 +429,7 @@ from pathlib import Path
 from pypx.archive.index_sqlite import SqliteIndex
 from tests.archive.test_matching import entry
 index = SqliteIndex(Path(sys.argv[1]), durable=False)
-for number in range(200):
+for number in range(100):
     assert index.add([entry(sys.argv[2], number=str(number))])
 index.close()
 """
@@ -441,7 +441,7 @@ def test_two_processes_write_at_once(path: Path) -> None:
         for study in ("7", "8", "7")
     ]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
-    assert len(uids(path)) == 400
+    assert len(uids(path)) == 200
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,21 @@ def px() -> Iterator[Px]:
 def command_line(*arguments: object) -> list[str]:
     """Give the command line of px as a process of its own."""
     return [sys.executable, "-m", "pypx", *map(str, arguments)]
+
+
+def impatient(constants: Mapping[str, float], *arguments: object) -> list[str]:
+    """Give the command line of a px whose modules have other constants.
+
+    Args:
+        constants: ``module.NAME`` to its value.
+        arguments: Of px.
+    """
+    changes = [
+        f"import {module} as m; m.{name} = {value!r}"
+        for (module, _, name), value in ((n.rpartition("."), v) for n, v in constants.items())
+    ]
+    code = "; ".join([*changes, "import sys; from pypx.cli.main import main; sys.exit(main())"])
+    return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 @pytest.fixture

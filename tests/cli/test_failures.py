@@ -114,7 +114,7 @@ def test_a_failure_is_told(
 ) -> None:
     name, *rest = command
     with peer() as address:
-        ran = px(name, address, *rest, "--timeout", "0.2")
+        ran = px(name, address, *rest, "--timeout", "0.1")
     assert ran.code == code
     assert words in ran.err
     assert "hint: " in ran.err
@@ -127,7 +127,7 @@ def test_a_failure_is_told_in_json(
 ) -> None:
     name, *rest = command
     with peer() as address:
-        ran = px(name, address, *rest, "--timeout", "0.2", "--json")
+        ran = px(name, address, *rest, "--timeout", "0.1", "--json")
     assert ran.code == code
     told = ran.json[0] if name == "echo" else ran.json
     assert words in told["error"]["message"]
@@ -142,7 +142,7 @@ def test_no_two_failures_have_the_same_sentence(px: Px) -> None:
     for label, (command, peer, _, _) in told.items():
         with peer() as address:
             name, *rest = command
-            err = px(name, address, *rest, "--timeout", "0.2").err
+            err = px(name, address, *rest, "--timeout", "0.1").err
         line = next(line for line in err.splitlines() if line.startswith("error:"))
         sentences[label] = line.replace(address, "PEER").replace(address.rpartition(":")[2], "P")
     same = {"port closed, find", "port closed, move", "move cut"}  # as with the other command

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,9 +14,11 @@ import pytest
 from pypx.address import Address
 from pypx.archive import Archive
 from pypx.cli import move as move_module
-from pypx.pacs import FAULTS, Pacs
+from pypx.cli.options import Invocation
+from pypx.net.connection import Timeouts
+from pypx.pacs import FAULTS, Pacs, misbehaviour
 from pypx.pacs.retrieve import Request
-from tests.cli.conftest import Px, Ran, command_line
+from tests.cli.conftest import Px, Ran
 from tests.peers.process import free_port
 
 CT_IMAGES = 12
@@ -26,6 +27,12 @@ BY_UID = "px retrieve will compare by UID"
 
 Serve = Callable[..., Address]
 Moved = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(move_module, "_QUIET", 0.1)
+    monkeypatch.setattr(misbehaviour, "_PACE", 0.02)
 
 
 @pytest.fixture
@@ -127,10 +134,18 @@ def test_a_destination_that_is_unknown_has_a_hint(moved: Moved) -> None:
 
 
 def test_a_stall_ends_with_the_timeout(moved: Moved) -> None:
-    ran = moved("stall", arguments=(*CT, "--timeout", "0.5"))
+    ran = moved("stall", arguments=(*CT, "--timeout", "0.2"))
     assert ran.code == 3
     assert ran.json["error"]["kind"] == "timeout"
-    assert "silent for 0.5 s" in ran.json["error"]["message"]
+    assert "silent for 0.2 s" in ran.json["error"]["message"]
+
+
+def test_pending_for_ever_ends_with_the_timeout(moved: Moved) -> None:
+    ran = moved("pending-for-ever", arguments=(*CT, "--timeout", "0.2"))
+    assert ran.code == 3
+    assert ran.json["error"]["kind"] == "timeout"
+    assert "0.2 s that the C-MOVE is pending, and sent nothing" in ran.json["error"]["message"]
+    assert "--timeout" in ran.json["error"]["hint"]
 
 
 @pytest.mark.parametrize(
@@ -141,32 +156,22 @@ def test_a_stall_ends_with_the_timeout(moved: Moved) -> None:
     ],
 )
 def test_pending_for_ever_ends_with_ctrl_c(
-    serve: Serve,
-    listener_port: int,
-    monkeypatch: pytest.MonkeyPatch,
-    faults: tuple[str, ...],
-    said: str,
+    moved: Moved, monkeypatch: pytest.MonkeyPatch, faults: tuple[str, ...], said: str
 ) -> None:
-    answered = threading.Event()
-    answer = Request.answer
+    timeouts = Timeouts(connect=20, association=20, response=20, release=0.1)
+    monkeypatch.setattr(Invocation, "timeouts", lambda _: timeouts)
+    answer, answered = Request.answer, threading.Event()
 
     def notice(request: Request, *arguments: object, **named: object) -> None:
         answer(request, *arguments, **named)  # type: ignore[arg-type]
-        answered.set()
+        if not answered.is_set():
+            answered.set()
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Request, "answer", notice)
-    line = command_line(
-        *("move", serve(*faults), *CT, "--port", listener_port, "--timeout", "20"), "--json"
-    )
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            assert answered.wait(20)
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    assert said in json.loads(out)["error"]["message"]
+    ran = moved(*faults)
+    assert ran.code == 130
+    assert said in ran.json["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -277,9 +282,9 @@ def temporary(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("temporary")
 def test_the_demo_misbehaves(px: Px) -> None:
-    ran = px("demo", "--fault", "drop-objects=2", "--fault", "no-counts", "--json")
+    ran = px("demo", "--fault", "cut-object=2", "--fault", "no-counts", "--json")
     assert ran.code == 1
-    assert "It misbehaves: drop-objects=2, no-counts." in ran.err
+    assert "It misbehaves: cut-object=2, no-counts." in ran.err
     codes = {step["command"].split()[1]: step["exit_code"] for step in ran.json["steps"]}
     assert codes == {"echo": 0, "find": 0, "move": 1, "ls": 0}
 

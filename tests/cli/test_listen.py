@@ -28,8 +28,7 @@ from pypx.client.store import Instance
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from pypx.dimse.messages import CStoreRQ
 from pypx.net.server import can_share_port
-from tests.cli.conftest import Px, command_line, write_config
-from tests.crash.load import Senders, check_senders, lost
+from tests.cli.conftest import Px, command_line, impatient, write_config
 from tests.objects import CT_IMAGE, data_set
 from tests.peers.process import free_port
 from tests.receiver.test_workers import is_alive, wait_until
@@ -107,8 +106,14 @@ SHARED = pytest.mark.skipif(not can_share_port(), reason="no port is shared here
 WORKERS = [pytest.param(1, id="alone"), pytest.param(2, id="workers", marks=SHARED)]
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGTERM, 1),
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGINT, 2, marks=SHARED),
+    ],
+)
 def test_it_receives_and_stops_politely(
     listen: Any, samples: Archive, home: Path, number: signal.Signals, workers: int
 ) -> None:
@@ -239,13 +244,13 @@ def test_low_space_is_refused_and_told(listen: Any, samples: Archive) -> None:
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("others", WORKERS)
-def test_a_port_that_is_in_use(listen: Any, px: Px, workers: int, others: int) -> None:
+def test_a_port_that_is_in_use(listen: Any, px: Px, workers: int) -> None:
     listener = listen("--workers", workers)
-    ran = px("listen", "--port", listener.address.port, "--workers", others)
-    assert ran.code == 2
-    assert "the port is in use" in ran.err
-    assert "--port" in ran.err
+    for others in (1, 2) if can_share_port() else (1,):
+        ran = px("listen", "--port", listener.address.port, "--workers", others)
+        assert ran.code == 2
+        assert "the port is in use" in ran.err
+        assert "--port" in ran.err
 
 
 def _accepts(port: int) -> bool:
@@ -287,36 +292,6 @@ def test_workers_are_told_and_one_that_dies_comes_again(
     code, out, _ = listener.stop(signal.SIGTERM)
     assert code == 0
     assert out.startswith("SENDER@127.0.0.1 to PYPX  3 images")
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_a_stop_under_load_loses_nothing_that_was_acknowledged(
-    listen: Any, home: Path, workers: int
-) -> None:
-    listener = listen("--workers", workers, "--jsonl", "--grace", WAIT)
-    with Senders(listener.address.port, 4, 3, 50_000) as senders:
-        for sender in senders:
-            sender.wait_for(10)
-        code, out, _ = listener.stop(signal.SIGTERM)
-    assert code == 0
-    check_senders(senders)
-    assert lost(home / "pypx", senders) == []
-    received = sum(json.loads(line)["instances"] for line in out.splitlines())
-    assert received >= sum(sender.count for sender in senders)
-
-
-@SHARED
-def test_workers_end_when_the_listener_is_killed(listen: Any, home: Path) -> None:
-    listener = listen("--workers", 2)
-    processes = listener.workers()
-    assert len(processes) == 2
-    with Senders(listener.address.port, 2, 4, 50_000) as senders:
-        for sender in senders:
-            sender.wait_for(5)
-        listener.process.kill()
-        wait_until(lambda: not any(map(is_alive, processes)))
-    check_senders(senders)
-    assert lost(home / "pypx", senders) == []
 
 
 # Metrics ----------------------------------------------------------------------------------
@@ -479,7 +454,9 @@ def test_sighup_does_not_end_a_listener_without_a_terminal(px: Px, home: Path) -
 def test_sighup_while_the_archive_is_opened_waits(home: Path) -> None:
     with Archive(home / "pypx") as archive, archive._storage.locks.hold(OPENING):
         process = subprocess.Popen(
-            command_line("listen", "--port", 0), stderr=subprocess.PIPE, text=True
+            impatient({"pypx.cli.listening._LONG": 0.1}, "listen", "--port", 0),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert process.stderr is not None
         assert "Opening the archive takes long" in process.stderr.readline()
@@ -493,6 +470,9 @@ def test_sighup_while_the_archive_is_opened_waits(home: Path) -> None:
 
 
 # What is told -----------------------------------------------------------------------------
+
+
+OFTEN = {"pypx.cli.live._EVERY": 0.02}
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -536,7 +516,7 @@ def test_the_log_as_json(listen: Any, samples: Archive, workers: int) -> None:
 def test_the_live_line_leaves_other_lines_whole(samples: Archive) -> None:
     leading, terminal = pty.openpty()
     process = subprocess.Popen(
-        command_line("listen", "--port", 0, "--durability", "none"),
+        impatient(OFTEN, "listen", "--port", 0, "--durability", "none"),
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -590,15 +570,15 @@ def test_no_live_line_where_none_belongs(option: str) -> None:
     leading, terminal = pty.openpty()
     port = free_port()
     process = subprocess.Popen(
-        command_line("listen", "--port", port, option),
+        impatient(OFTEN, "listen", "--port", port, option),
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=terminal,
     )
     os.close(terminal)
     wait_until(lambda: _accepts(port))
-    # A line that is not drawn is no event; one that is comes after half a second.
-    threading.Timer(1.5, process.send_signal, (signal.SIGTERM,)).start()
+    # A line that is not drawn is no event; one that is would be drawn ten times until then.
+    threading.Timer(0.2, process.send_signal, (signal.SIGTERM,)).start()
     shown = b""
     try:
         while piece := os.read(leading, 4096):

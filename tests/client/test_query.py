@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 
 import pytest
 
@@ -118,8 +119,10 @@ def test_a_peer_that_ignores_the_cancel_is_aborted() -> None:
     def deaf(exchange: Exchange) -> None:
         while True:
             exchange.match(PatientID="1")
+            time.sleep(0.001)
 
-    with Scripted(find=deaf) as scripted, client(scripted) as one:
+    timeouts = Timeouts(response=10, release=0.05)
+    with Scripted(find=deaf) as scripted, Client(scripted.address, timeouts=timeouts) as one:
         matches = one.find({}, limit=1)
         assert len(list(matches)) == 1
         assert len(list(one.find({}, limit=1))) == 1

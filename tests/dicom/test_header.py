@@ -496,11 +496,11 @@ class TestDeflated:
             scan(DEFLATED, [b"\xff" * 100, b"more"])
 
     def test_bomb(self) -> None:
-        bomb = self.deflate(UID + NAME + NUMBER + explicit(0x7FE00010, "OW", bytes(64 << 20)))
+        bomb = self.deflate(UID + NAME + NUMBER + explicit(0x7FE00010, "OW", bytes(16 << 20)))
         found = scan(DEFLATED, [bomb], max_inflated=1 << 20)
         assert found.to_dict() == FOUND
         assert found.warnings == ("The data set is too long to inflate and check all of it.",)
-        bomb = self.deflate(UID + explicit(0x00091001, "OB", bytes(64 << 20)))
+        bomb = self.deflate(UID + explicit(0x00091001, "OB", bytes(16 << 20)))
         with pytest.raises(DataSetError, match="too long to look through"):
             scan(DEFLATED, [bomb], max_inflated=1 << 20)
 

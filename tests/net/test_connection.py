@@ -40,7 +40,7 @@ from tests.peers.raw import RawScp, Step, close, receive_pdu, reset, send, stall
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT = "1.2.840.10008.1.2"
-QUICK = Timeouts(connect=0.3, association=0.3, response=0.3, release=0.1)
+QUICK = Timeouts(connect=0.2, association=0.2, response=0.2, release=0.05)
 REQUEST = AAssociateRQ(
     "RAW", "TESTS", propose([(VERIFICATION, (IMPLICIT,))]), UserInformation(16384, "1.2.3")
 )

@@ -74,7 +74,7 @@ def provider() -> Echoer:
 
 @pytest.fixture
 def server(provider: Echoer) -> Iterator[Server]:
-    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=0.5, idle_timeout=0.5)
+    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=0.3, idle_timeout=0.3)
     one.start()
     yield one
     one.stop()

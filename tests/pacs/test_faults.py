@@ -76,7 +76,7 @@ class Field:
         self.keys = {"StudyInstanceUID": str(row["StudyInstanceUID"])}
 
     def another(self, aet: str = "PYPX", response: float = 20.0) -> Client:
-        timeouts = Timeouts(connect=5, association=20, response=response, release=0.2)
+        timeouts = Timeouts(connect=5, association=20, response=response, release=0.1)
         client = Client(self.pacs.address, calling_ae_title=aet, timeouts=timeouts)
         self._stack.callback(client.abort)
         return client
@@ -218,7 +218,7 @@ def test_stall(misbehave: Misbehave) -> None:
     field = misbehave("stall")
     assert field.another().echo()
     with pytest.raises(PeerTimeoutError):
-        field.begin(field.another(response=0.3)).run()
+        field.begin(field.another(response=0.1)).run()
     assert field.uids() == []
 
 

@@ -445,9 +445,9 @@ CHILDREN = "sleep 600 & echo $! > {0}.part; mv {0}.part {0}; wait"
 @needs_proc
 def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    hook = CommandHook(command("sh", "-c", CHILDREN.format(file), timeout=1.0))
+    hook = CommandHook(command("sh", "-c", CHILDREN.format(file), timeout=0.5))
     outcome = hook.deliver(delivery())
-    assert (outcome.ending, outcome.reason) == (Ending.FAILED, "sh was killed after 1 s")
+    assert (outcome.ending, outcome.reason) == (Ending.FAILED, "sh was killed after 0.5 s")
     pid = int(file.read_text())
     deadline = time.monotonic() + WAIT
     while not _pid_is_gone(pid):  # the kernel takes its time to end it

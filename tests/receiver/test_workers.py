@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,6 @@ from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceR
 from pypx.receiver.receiver import Receiver
 from pypx.receiver.relay import Task
 from pypx.receiver.workers import Workers
-from tests.crash.load import Senders, check_senders, lost
 from tests.objects import CT_IMAGE, data_set
 
 pytestmark = pytest.mark.skipif(not can_share_port(), reason="no port is shared here")
@@ -84,6 +84,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
+def make(root: Path, heard: Heard, number: int = 2, **changes: Any) -> Workers:
+    """Make workers, which are not started yet; the changes are those of their task."""
+    at_once = changes.pop("max_associations", 200)
+    return Workers(
+        Task(**{"root": str(root), "layout": DEFAULT_LAYOUT, **changes}),
+        number,
+        observer=heard,
+        on_note=heard.notes.append,
+        max_associations=at_once,
+        pause=0.05,
+    )
+
+
 Start = Callable[..., Workers]
 
 
@@ -91,16 +104,8 @@ Start = Callable[..., Workers]
 def start(root: Path, heard: Heard) -> Iterator[Start]:
     started = []
 
-    def call(number: int = 2, *, max_associations: int = 200, **changes: object) -> Workers:
-        values: dict[str, object] = {"root": str(root), "layout": DEFAULT_LAYOUT, **changes}
-        workers = Workers(
-            Task(**values),  # type: ignore[arg-type]
-            number,
-            observer=heard,
-            on_note=heard.notes.append,
-            max_associations=max_associations,
-            pause=0.05,
-        )
+    def call(number: int = 2, **changes: Any) -> Workers:
+        workers = make(root, heard, number, **changes)
         started.append(workers)
         workers.start()
         return workers
@@ -197,7 +202,11 @@ def test_a_stop_tells_of_all_and_ends_all(start: Start, heard: Heard) -> None:
     processes = workers.processes
     connection = connect(workers)
     assert store(connection, "1.2.3.1") == 0
-    workers.stop(5)
+    stopper = threading.Thread(target=workers.stop, args=(5,))
+    stopper.start()
+    with pytest.raises(PypxError, match="abort"):
+        connection.receive()  # and then the connection is closed: nobody waits for that
+    stopper.join(WAIT)
     assert not any(map(is_alive, processes))
     assert [summary.totals.instances for summary in heard.summaries] == [1]
     assert heard.summaries[0].error is not None
@@ -222,6 +231,8 @@ def test_an_instance_under_way_is_finished_within_the_grace(
     response = connection.receive().message
     assert isinstance(response, CStoreRSP)
     assert response.status == 0
+    with pytest.raises(PypxError, match="abort"):
+        connection.receive()
     stopper.join(WAIT)
     assert not stopper.is_alive()
     assert len(files(root)) == 1
@@ -354,40 +365,6 @@ def test_a_worker_that_dies_is_told(
     assert any("worker 1 ended: it was killed by signal 11" in text for text in caplog.messages)
 
 
-def test_workers_killed_under_load_lose_nothing_acknowledged(
-    start: Start, heard: Heard, root: Path
-) -> None:
-    workers = start(2)
-    with Senders(workers.port, 4, 7, 60_000) as senders:
-        for _ in range(3):
-            for sender in senders:
-                sender.wait_for(5)
-            wait_until(lambda: len(workers.processes) == 2)
-            busy = int(heard.received[-1].association_id.partition("-")[0])
-            os.kill(busy, signal.SIGKILL)
-            wait_until(lambda busy=busy: busy not in workers.processes)  # type: ignore[misc]
-        for sender in senders:
-            sender.wait_for(5)
-    workers.stop()
-    check_senders(senders)
-    assert sum(sender.broken for sender in senders) > 0  # some were cut off
-    assert lost(root, senders) == []
-
-
-def test_a_stop_under_load_loses_nothing_acknowledged(start: Start, root: Path) -> None:
-    workers = start(2)
-    processes = workers.processes
-    with Senders(workers.port, 4, 8, 60_000) as senders:
-        for sender in senders:
-            sender.wait_for(10)
-        began = time.monotonic()
-        workers.stop(10 * WAIT)
-        assert time.monotonic() - began < 5 * WAIT  # between two objects, not after the last one
-    check_senders(senders)
-    assert not any(map(is_alive, processes))
-    assert lost(root, senders) == []
-
-
 def test_duplicates_over_two_workers_are_one_file_and_one_row(
     start: Start, heard: Heard, root: Path
 ) -> None:
@@ -454,6 +431,8 @@ def test_workers_end_with_their_supervisor_and_finish_before(root: Path) -> None
         wait_until(lambda: sum(map(is_alive, processes)) == 1)  # the idle one
         connection.send_data_set(1, sent[100:], is_last=True)
         assert isinstance(connection.receive().message, CStoreRSP)
+        with pytest.raises(PypxError, match="abort"):
+            connection.receive()
         wait_until(lambda: not any(map(is_alive, processes)))
     with Archive(root) as archive:
         assert len(list(archive.instances())) == 2

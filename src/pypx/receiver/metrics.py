@@ -35,6 +35,7 @@ __all__ = ["Metrics", "MetricsServer", "Numbers"]
 # C-STOREs take from less than a millisecond (small, no fsync) to minutes (a 2 GiB object).
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _READ_TIMEOUT = 10.0  # seconds for a request to arrive
+_LOOK_EVERY = 0.1  # seconds between looks at whether to stop
 
 # How an association ended, by the kind of its error.
 _OUTCOMES = {
@@ -194,7 +195,7 @@ class MetricsServer:
         self.host = host
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="px-metrics", daemon=True
+            target=self._server.serve_forever, args=(_LOOK_EVERY,), name="px-metrics", daemon=True
         )
 
     def __enter__(self) -> MetricsServer:
