@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +171,23 @@ def test_matches_without_a_uid_are_said() -> None:
     assert "gave matches without StudyInstanceUID" in notes[0]
 
 
+def test_looking_for_what_has_no_date_has_an_end() -> None:
+    rows = studies(400)
+    pacs = FakePacs({"study": rows}, cap=10)
+    found(pacs, **DATED)
+    by_date = len(pacs.asked)
+    pacs.asked.clear()
+    assert found(pacs)[0] == uids(rows)
+    assert by_date < len(pacs.asked) < by_date + 250
+
+
+def test_a_pacs_that_never_gives_anything_is_not_asked_for_ever() -> None:
+    pacs = FakePacs({"study": [study(1)]}, cap=0, status=0xA700)
+    got, whole, notes = found(pacs)
+    assert got == set() and not whole and notes
+    assert len(pacs.asked) < 350
+
+
 def test_an_early_end_of_looking_ends_the_query() -> None:
     pacs = FakePacs({"study": studies(30)}, cap=10)
     whole = pacs.finder().studies({})
@@ -318,16 +337,16 @@ def test_a_silent_limit_is_noticed_unless_it_hides_just_what_no_key_reaches(
 
 
 @given(
-    st.lists(st.datetimes(), unique_by=lambda moment: moment.replace(microsecond=0), max_size=30),
+    st.lists(st.tuples(st.integers(1, 3), st.times()), unique_by=str, max_size=30),
     st.sampled_from([1, 2, 4, 8, 10, 20]),
 )
 def test_what_has_date_and_time_is_found_whatever_the_silent_limit(
-    moments: list,
-    cap: int,  # type: ignore[type-arg]
+    moments: list[tuple[int, time]], cap: int
 ) -> None:
+    by_second = {(day, f"{moment:%H%M%S}"): None for day, moment in moments}
     rows = [
-        study(index, StudyDate=f"{one.year:04}{one:%m%d}", StudyTime=f"{one:%H%M%S}")
-        for index, one in enumerate(moments)
+        study(index, StudyDate=f"2024010{day}", StudyTime=moment)
+        for index, (day, moment) in enumerate(by_second)
     ]
     got, _, _ = found(FakePacs({"study": rows}, cap=cap))
     assert got == uids(rows)

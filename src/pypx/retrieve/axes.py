@@ -97,7 +97,10 @@ class _Ranges(Axis):
 
     @property
     def gap(self) -> str:
-        return f"without {self.keyword} are in no range of it"
+        return (
+            f"without {self.keyword} are in no range of it "
+            f"(a range of {self.keyword} among the keys would leave them out)"
+        )
 
     def holds_all(self, keys: Keys) -> bool:
         return not is_universal(keys.get(self.keyword, ""))

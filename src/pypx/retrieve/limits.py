@@ -122,6 +122,7 @@ class _Answer:
     Attributes:
         responses: How many, those that came twice included.
         uids: Digests of those that are different.
+        size: Both numbers, once all came.
         said: How the PACS said that there is more; empty if it did not.
         unheeded: The key that splits is ignored or refused.
         seen: What each axis wants to know.
@@ -130,13 +131,10 @@ class _Answer:
     def __init__(self, axes: Iterable[Axis], uids: set[int]) -> None:
         self.responses = 0
         self.uids = uids
+        self.size: Size = (0, 0)
         self.said = ""
         self.unheeded = False
         self.seen: dict[Axis, Counter[str]] = {axis: Counter() for axis in axes}
-
-    @property
-    def size(self) -> Size:
-        return self.responses, len(self.uids)
 
 
 class _Doubt:
@@ -195,10 +193,9 @@ class Search:
         query = self._query
         answer = yield from self._ask(query.keys)
         total = query.total
-        if total is None:
-            suspect = self._is_suspect(answer, closed=query.closed)
-        else:
-            suspect = len(answer.uids) < total
+        suspect = self._is_suspect(answer, closed=query.closed)
+        if total is not None:
+            suspect = answer.size[1] < total
         if answer.said or suspect:
             doubt = _Doubt(answer, is_cut=suspect and total is not None)
             shown = False
@@ -243,6 +240,7 @@ class Search:
             elif axis is None:
                 raise
             answer.unheeded |= not answer.said
+        answer.size = answer.responses, len(answer.uids)
         if answer.said:
             self._limit.confirm(answer.size)
         self._queries += 1
@@ -311,7 +309,8 @@ class Search:
                 if axis.keyword in self._limit.unheeded:
                     return None
                 if fruitless == _PATIENCE or (axis.guesses and self._guesses == _GUESSES):
-                    self._reasons[f"{fruitless} queries in a row found nothing new"] = None
+                    if not (axis.guesses and self._reasons):
+                        self._reasons[f"so many queries by {axis.keyword} found nothing new"] = None
                     return False
                 part = {**keys, axis.keyword: value}
                 known = len(self._known)
