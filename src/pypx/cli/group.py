@@ -20,6 +20,7 @@ COMMANDS = {
     "find": "Query a PACS (C-FIND).",
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
     "get": "Fetch images from a PACS (C-GET) into the archive.",
+    "retrieve": "Get all that matches, compared by UID, whatever it takes.",
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",

@@ -1,6 +1,6 @@
-"""What a retrieval brought: a table with a line for each study.
+"""What a retrieval brought, or is to bring: a table with a line for each study, and the numbers.
 
-In: the account of a transfer. Out: lines. The verdict and the numbers are those of
+In: the account of a transfer. Out: lines, or JSON. The verdict and the numbers are those of
 ``retrieve.summary``; what the exit code is, is decided elsewhere.
 """
 
@@ -8,20 +8,81 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pypx.cli.job_progress import duration
 from pypx.cli.output import Output, visible
-from pypx.cli.show import count, person_name
+from pypx.cli.show import count, person_name, size
 from pypx.cli.table import Column, draw
 from pypx.text import date
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.archive.transfers import Transfer
+    from pypx.errors import PypxError
     from pypx.retrieve.summary import StudyLine
 
-__all__ = ["show_studies"]
+__all__ = ["show_plan", "show_result", "show_studies"]
 
 _FEW = 50  # so many are all shown; of more, those that are complete only as a number
 _MOST = 200  # of those that are not
+
+
+def show_result(out: Output, archive: Archive, transfer: Transfer, error: PypxError | None) -> None:
+    """Write what a job brought.
+
+    Args:
+        out: Where it goes.
+        archive: Where it was retrieved to.
+        transfer: As the ledger gives it now.
+        error: What there is to complain about.
+
+    Raises:
+        IndexUnavailableError: The index cannot be read.
+    """
+    from pypx.retrieve.summary import document, judge
+
+    if out.form == "json":
+        out.document(document(archive, transfer, error))
+        return
+    show_studies(out, archive, transfer)
+    sums, verdict = judge(archive, transfer)
+    came = f"{count(sums.received, 'image')} came, {size(sums.bytes)}, in {transfer.seconds:.1f} s"
+    out.line(f"Job {transfer.id}: {came}.{'' if error else f' {verdict.sentence}'}")
+    extras = sum(1 for _ in archive.account(transfer).unexpected())
+    if extras:
+        out.say(f"{count(extras, 'image')} came though nobody asked for them; they are stored.")
+
+
+def show_plan(out: Output, archive: Archive, transfer: Transfer) -> None:
+    """Write what a job would do, as far as it was planned.
+
+    Args:
+        out: Where it goes.
+        archive: What is here.
+        transfer: Whose series are planned.
+
+    Raises:
+        IndexUnavailableError: The index cannot be read.
+    """
+    from pypx.retrieve.summary import document, judge
+
+    sums, _ = judge(archive, transfer)
+    speed = archive.ledger.speed(transfer.node)
+    wanted = sums.expected - sums.here_before
+    seconds = round(wanted / speed, 1) if speed else None
+    if out.form == "json":
+        planned = document(archive, transfer)
+        kept = ("node", "requested", "here_before", "missing", "notes", "series", "queries")
+        plan = {key: planned[key] for key in (*kept, "studies_without_series")}
+        out.document({"status": "planned", **plan, "seconds_estimated": seconds})
+        return
+    show_studies(out, archive, transfer)
+    unknown = f", and {sums.uncounted} series of unknown size" if sums.uncounted else ""
+    time = f", in about {duration(seconds)} at the speed so far" if seconds is not None else ""
+    out.line(
+        f"{count(sums.series, 'series', 'series')} in {count(sums.studies, 'study', 'studies')}: "
+        f"{sums.here_before:,} of {count(sums.expected, 'image')} are here{unknown}; "
+        f"{wanted:,} would be asked for{time}."
+    )
 
 
 def show_studies(out: Output, archive: Archive, transfer: Transfer) -> None:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pypx.archive.account import Account, SeriesAccount, StudyAccount
+from pypx.errors import ConfigError
 from pypx.retrieve import html_parts as parts
 from pypx.retrieve.html_style import STYLE
 from pypx.retrieve.manifest import check_folder, opened
@@ -38,7 +39,16 @@ _MOST_REASONS = 200
 # Whatever a name of a patient tries, nothing on the page can run or load anything.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-check_path = check_folder
+
+def check_path(path: str) -> None:
+    """Refuse a path that no report can be written to; nothing is written yet.
+
+    Raises:
+        ConfigError: It does not end with .html, or there is no such folder.
+    """
+    if not path.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"{path} is no name of a report.", hint="Write --report job.html.")
+    check_folder(path)
 
 
 def write_report(

@@ -15,7 +15,7 @@ from pypx.archive.transfers import LedgerSeries, LedgerStudy, Query, Transfer
 from pypx.errors import StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "batches"]
 
 _BATCH = 100
 _FAILED = "failed"
@@ -62,7 +62,7 @@ class Planner:
         number = 0
         found = self._finder.studies(query.keys)
         try:
-            for batch in _batches(found, _BATCH):
+            for batch in batches(found, _BATCH):
                 number += len(batch)
                 if self._max_studies is not None and number > self._max_studies:
                     found.close()
@@ -163,7 +163,8 @@ def _series(
     )
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Give the items in lists of at most ``size``."""
     left = iter(items)
     while batch := list(islice(left, size)):
         yield batch

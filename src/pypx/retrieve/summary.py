@@ -27,6 +27,7 @@ __all__ = [
     "Verdict",
     "document",
     "study_lines",
+    "judge",
     "study_verdict",
     "verdict_of",
 ]
@@ -111,6 +112,18 @@ class Verdict:
     word: str
     sentence: str
     hint: str = ""
+
+
+def judge(archive: Archive, transfer: Transfer) -> tuple[Sums, Verdict]:
+    """Sum a transfer up as it stands now, and say what to make of it.
+
+    Raises:
+        IndexUnavailableError: The index cannot be read.
+    """
+    account, sums = archive.account(transfer), Sums()
+    for study in account.studies():
+        sums = sums.with_study(study)
+    return sums, verdict_of(transfer, sums, account.queries())
 
 
 def verdict_of(transfer: Transfer, sums: Sums, queries: Mapping[str, int]) -> Verdict:

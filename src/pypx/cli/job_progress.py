@@ -1,0 +1,131 @@
+"""How far a job is: a bar on a terminal, elsewhere a line now and then.
+
+In: snapshots of a job. Out: what moves on stderr. On a terminal rich draws it; it is loaded only
+then. What a job is does not belong here.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pypx.archive.transfers import Transfer
+from pypx.cli.live import Rate
+from pypx.cli.output import Output
+from pypx.cli.show import count, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from pypx.retrieve.run import Snapshot
+
+__all__ = ["JobProgress", "describe", "duration"]
+
+_LINE_EVERY = 10.0  # seconds
+_SPAN = 20.0  # seconds over which the rate is taken
+
+
+class JobProgress:
+    """The bar of one job; a context manager.
+
+    Args:
+        out: Where it goes.
+        transfer: The job.
+    """
+
+    def __init__(self, out: Output, transfer: Transfer) -> None:
+        self._out = out
+        self._title = f"{transfer.node} {transfer.id}"
+        self._rate = Rate(_SPAN)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._next_line = time.monotonic() + _LINE_EVERY
+
+    def __enter__(self) -> JobProgress:
+        if self._out.live:
+            self._start_bar()
+        return self
+
+    def _start_bar(self) -> None:
+        import sys
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=Console(file=sys.stderr),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=None, words="asking what there is")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how the job stands."""
+        now = time.monotonic()
+        images, received = self._rate.at(now, snapshot.instances, snapshot.bytes)
+        words = describe(snapshot, images, received)
+        if self._bar is not None and self._task is not None:
+            done, total = _so_far(snapshot)
+            known = total or None
+            self._bar.update(self._task, completed=done, total=known, words=words)
+        elif now >= self._next_line:
+            self._next_line = now + _LINE_EVERY
+            self._out.say(f"{self._title}: {words}.")
+
+
+def describe(snapshot: Snapshot, images: float, received: float) -> str:
+    """Say in a line how a job stands.
+
+    Args:
+        snapshot: The job.
+        images: That come in a second, by now.
+        received: Bytes that come in a second, by now.
+    """
+    if snapshot.waits:
+        return snapshot.waits.rstrip(".")
+    done, total = _so_far(snapshot)
+    more = "+" if snapshot.totals.to_plan else ""
+    words = [f"{done:,} of {total:,}{more} images, {size(snapshot.bytes)}"]
+    if images:
+        words.append(f"{images:,.0f}/s, {size(received)}/s")
+        if not more and total > done:
+            words.append(f"{duration((total - done) / images)} left")
+    under_way = [
+        f"C-{flight.method.upper()} of {flight.series.modality or flight.level} "
+        f"{len(flight.unit.arrived):,}/{flight.series.expected or '?'}"
+        for flight in snapshot.flights
+    ]
+    if under_way:
+        words.append("; ".join(under_way[:2]) + (" …" if len(under_way) > 2 else ""))
+    elif more:
+        words.append(f"asking what there is, {count(snapshot.totals.series, 'series', 'series')}")
+    return ", ".join(words)
+
+
+def _so_far(snapshot: Snapshot) -> tuple[int, int]:
+    """Give how many images are here, with those of requests under way, and how many there are."""
+    totals = snapshot.totals
+    done = totals.received + sum(len(flight.unit.arrived) for flight in snapshot.flights)
+    return min(done, totals.expected) if totals.expected else done, totals.expected
+
+
+def duration(seconds: float) -> str:
+    """Give a length of time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
