@@ -181,13 +181,13 @@ class _Page:
         )
 
     def _failures(self, gathered: _Gathered) -> str:
-        missing = list(self._account.missing(_MOST_UIDS))
-        uids = [f"{uid} (series {series})" for series, uid, is_done in missing if is_done]
+        found = self._account.missing(_MOST_UIDS)
+        missing = [(series, uid) for series, uid, is_done in found if is_done]
         total = gathered.sums.missing - gathered.sums.unfinished
         return parts.section(
             "What is not complete, and why",
             parts.failures(gathered.reasons, gathered.other_reasons),
-            parts.uid_list("Missing SOP Instance UIDs", uids, max(total, len(uids))),
+            parts.missing_list(missing, max(total, len(missing))),
         )
 
     def _queries(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pypx.dimse.status import sentence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "asked_for",
     "failures",
+    "missing_list",
     "notes",
     "proportions",
     "queries_table",
@@ -42,10 +44,7 @@ _SERVICES = {"move": "C-MOVE", "get": "C-GET"}
 
 
 def safe(value: object) -> str:
-    """Give a value as text of HTML: no markup, and nothing that is not seen or reorders text.
-
-    What has no letter of a right-to-left script needs no isolation; browsers isolate ``td``.
-    """
+    """Give a value as text of HTML: no markup, and nothing unseen or that reorders text."""
     return escape(visible("" if value is None else str(value)))
 
 
@@ -142,14 +141,37 @@ def failures(reasons: Mapping[str, Sequence[int]], others: int) -> str:
     )
 
 
+def missing_list(missing: Sequence[tuple[str, str]], total: int) -> str:
+    """Give what is missing, series by series, behind a click.
+
+    Args:
+        missing: Series Instance UID and SOP Instance UID; those of a series stand together.
+        total: How many are missing, named or not.
+    """
+    lists = (
+        f'<p class="meta">Series <span class="uid">{safe(series or "unknown")}</span></p>'
+        f"{_uids(instance for _, instance in group)}"
+        for series, group in groupby(missing, lambda one: one[0])
+    )
+    return _folded("Missing SOP Instance UIDs", "".join(lists), len(missing), total)
+
+
 def uid_list(title: str, uids: Sequence[str], total: int) -> str:
-    """Give UIDs that open at a click, and how many are not named."""
-    if not uids:
-        return ""
+    """Give UIDs behind a click, and how many are not named."""
+    return _folded(title, _uids(uids), len(uids), total)
+
+
+def _uids(uids: Iterable[str]) -> str:
     items = "".join(f'<li class="uid">{safe(uid)}</li>' for uid in uids)
-    rest = total - len(uids)
+    return f"<ul>{items}</ul>"
+
+
+def _folded(title: str, inside: str, shown: int, total: int) -> str:
+    if not shown:
+        return ""
+    rest = total - shown
     more = f'<p class="soft">… and {rest:,} more, which --manifest names.</p>' if rest > 0 else ""
-    return f"<details><summary>{safe(title)} ({total:,})</summary><ul>{items}</ul>{more}</details>"
+    return f"<details><summary>{safe(title)} ({total:,})</summary>{inside}{more}</details>"
 
 
 def queries_table(queries: Sequence[Query], total: int) -> str:

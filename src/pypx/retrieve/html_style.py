@@ -72,7 +72,7 @@ th,td{padding:7px 10px;vertical-align:top;border-bottom:1px solid var(--rule)}
 tbody:last-child tr:last-child td{border-bottom:0}
 .n{text-align:right;white-space:nowrap}
 td.n.bad{color:var(--bad);font-weight:600}
-td.words{overflow-wrap:anywhere}
+td.words{overflow-wrap:anywhere}td.pic+td{width:52%}
 tr.study th{background:var(--back);color:var(--ink);font-size:14px;white-space:normal;
 padding:9px 10px}
 tr.study .who{font-weight:400;color:var(--soft)}
@@ -83,7 +83,7 @@ align-items:center;justify-content:center;overflow:hidden}
 .frame img{width:100%;height:100%;object-fit:contain;display:block}
 .none{background:var(--back);border:1px dashed var(--rule);color:var(--soft);font-size:11px}
 .what{font-weight:500}
-.why{color:var(--bad);font-size:13px}
+.why{color:var(--bad);font-size:13px;font-weight:400}
 .unknown .why,.open .why,.busy .why{color:var(--soft)}
 details{margin-top:10px}summary{cursor:pointer;font-weight:600}
 details ul{columns:300px;margin:8px 0;padding-left:18px}details li{break-inside:avoid}
