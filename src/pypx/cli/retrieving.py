@@ -20,6 +20,7 @@ from pypx.cli.retrieved import show_plan, show_result
 from pypx.cli.show import count
 from pypx.config.amounts import parse_size
 from pypx.errors import CancelledError, ConfigError, PypxError
+from pypx.retrieve.finding import check_keys
 from pypx.retrieve.job import Listening, Pacs, fingerprint, preparing
 from pypx.retrieve.load import Window
 from pypx.retrieve.planning import batches
@@ -101,6 +102,8 @@ class Retrieving:
         from pypx.cli.reception import log_to, tell_notes, watching
 
         self._check_files()
+        if self._node is not None and self._options.list_file is None:
+            check_keys(self._keys)
         settings = self._settings(self._node)  # what is wrong is no reason to make an archive
         invocation, config = self._invocation, self._invocation.config
         log_to(self._out)
@@ -211,12 +214,18 @@ class Retrieving:
         from pypx.cli.list_results import RowResult, RowStatus
 
         for row in rows:
-            if not row.error:
-                yield row.number, {**self._keys, **row.keys}
+            keys, error = {**self._keys, **row.keys}, row.error
+            if not error:
+                try:
+                    check_keys(keys)
+                except ConfigError as refused:
+                    error = refused.message
+            if not error:
+                yield row.number, keys
                 continue
-            self._out.warn(f"Row {row.number}: {row.error}")
+            self._out.warn(f"Row {row.number}: {error}")
             if self._results is not None:
-                self._results.add(row, RowResult(RowStatus.FAILED, reason=row.error))
+                self._results.add(row, RowResult(RowStatus.FAILED, reason=error))
             self._bad_rows += 1
 
     def _resumed(self, archive: Archive, stack: ExitStack) -> tuple[Transfer, Node]:

@@ -154,7 +154,7 @@ class Matches(Iterator[DataSet]):
     Attributes:
         status: The final status; None while matches are still coming.
         count: How many matches were given.
-        truncated: The PACS said that there are more matches than it gives (B001H).
+        truncated: The PACS said that there are more matches than it gives (B001H, FE00H).
         optional_keys_unsupported: The PACS said that it did not use a key (FF01H).
     """
 
@@ -239,7 +239,9 @@ class Matches(Iterator[DataSet]):
             case Category.FAILURE:
                 self.status = response.status
                 raise self._failure(response)
-            case Category.WARNING:
+            case Category.WARNING | Category.CANCEL:
+                # Orthanc 1.10 says that a query was cancelled where it has more matches than it
+                # gives; we read no status after a C-CANCEL of ours, see close().
                 self.status = response.status
                 self.truncated = True
             case _:

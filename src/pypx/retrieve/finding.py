@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pypx.client.query import Matches
     from pypx.dicom.data_set import DataSet
 
-__all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy"]
+__all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy", "check_keys"]
 
 _CLOSING = ("StudyInstanceUID", "AccessionNumber", "PatientID")
 # The likely ones first; what a study has besides is seen in its matches.
@@ -148,7 +148,7 @@ class Finder:
         Raises:
             ConfigError: All keys are of lower levels: all studies would be looked through.
         """
-        _refuse_keys_below(keys)
+        check_keys(keys)
         report = Report()
         return Whole(self._studies(keys, report), report)
 
@@ -292,8 +292,12 @@ class Finder:
         return [key for key in usual if level_of(key) in allowed or key in UNIQUE_KEYS.values()]
 
 
-def _refuse_keys_below(keys: Keys) -> None:
-    """Refuse to go through all studies to find a series or an image."""
+def check_keys(keys: Keys) -> None:
+    """Refuse to go through all studies to find a series or an image.
+
+    Raises:
+        ConfigError: All keys are of series or images.
+    """
     if any(level_of(keyword) in ("patient", "study") for keyword in keys):
         return
     for keyword, value in keys.items():
