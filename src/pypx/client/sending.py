@@ -48,7 +48,7 @@ _LOSSES_IN_A_ROW = 5  # associations that may break, or not be made, without an 
 _PAUSE = 0.25  # seconds, times the losses in a row
 _UNTOLD = 1000  # results that wait for a caller who is slower than the network
 _TELL_EVERY = 0.05  # seconds; to wake the caller for each result would cost as much as to send it
-_BUSY = 0.6  # of the time; threads that work more than that get only into each other's way
+_BUSY = 0.5  # of the time; threads that work more than that get only into each other's way
 
 
 class Sent(NamedTuple):
@@ -216,7 +216,7 @@ class Sending:
             self._losses = 0
             lane.worked = time.thread_time()
             sent = _answered(job, response.status, response.error_comment or "", store.size)
-            self._tell(sent._replace(transcoded=instance is not job.instance))
+            self._tell(sent if instance is job.instance else sent._replace(transcoded=True))
         return True
 
     def _without_association(self, lane: _Lane, error: PypxError) -> bool:

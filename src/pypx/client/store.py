@@ -174,7 +174,7 @@ def _read_head(path: Path) -> tuple[bytes, int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
-            head = os.read(descriptor, _HEAD)
+            head = os.read(descriptor, min(size, _HEAD))
             while len(head) < min(size, _HEAD) and (more := os.read(descriptor, _HEAD - len(head))):
                 head += more
             return head, size
