@@ -340,7 +340,7 @@ time.sleep(600)
 
 
 def test_after_a_kill_the_next_start_reports_what_had_arrived(
-    archive: Archive, watching: Make, told: Told
+    archive: Archive, hooks: Hooks, watching: Make, told: Told
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", RECEIVE, str(archive.root)], stdout=subprocess.PIPE
@@ -361,4 +361,5 @@ def test_after_a_kill_the_next_start_reports_what_had_arrived(
     with watching():
         pass
     assert told.is_all()
+    hooks.close(WAIT)  # what a hook has got is taken from the queue only after that
     assert HookQueue(archive.root / HOOKS_FOLDER).queued == 0
