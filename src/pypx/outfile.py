@@ -36,7 +36,9 @@ class OutFile:
         self.path = path
         folder, name = os.path.split(os.path.realpath(path))
         self._part = os.path.join(folder, f".{name}.{os.getpid()}.part")  # noqa: PTH118
-        self.stream: BinaryIO = open(self._part, "wb")  # noqa: PTH123, SIM115
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+            self._part = ""  # a device or a pipe: nothing may take its place
+        self.stream: BinaryIO = open(self._part or path, "wb")  # noqa: PTH123, SIM115
 
     def commit(self) -> None:
         """Bring it to the disk, and give it its name.
@@ -45,6 +47,9 @@ class OutFile:
             OSError: As the system says; :meth:`discard` then cleans up.
         """
         self.stream.flush()
+        if not self._part:
+            self.stream.close()
+            return
         os.fsync(self.stream.fileno())
         self.stream.close()
         os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105

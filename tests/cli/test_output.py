@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pypx.cli.output import cell, json_text, visible
+from pypx.cli.output import Output, cell, json_text, visible
 from pypx.cli.show import person_name, size
 from pypx.cli.table import Column, draw
 
@@ -135,3 +137,21 @@ def test_a_table_of_long_columns_only() -> None:
 def test_numbers_are_set_to_the_right() -> None:
     text, _ = draw([Column("N", ["1", "22"], numeric=True)])
     assert text.splitlines() == [" N", " 1", "22"]
+
+
+def test_a_device_or_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        out = Output()
+        out.open_file(str(pipe))
+        out.write("text")
+        out.close()
+        assert os.read(reading, 10) == b"text"
+        out.open_file(str(pipe))
+        out.discard()
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

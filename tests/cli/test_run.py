@@ -29,6 +29,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "find",
             "move",
             "get",
+            "retrieve",
             "store",
             "listen",
             "ls",
@@ -88,7 +89,7 @@ def test_python_m_pypx(process: Px) -> None:
     ("arguments", "said"),
     [
         (["ecoh"], "Did you mean echo?"),
-        (["retrieve"], "no command 'retrieve'"),
+        (["retreive"], "Did you mean retrieve?"),
         (["doctor"], "There are echo, find"),
         (["--bogus"], "There is no option --bogus."),
         (["echo", "--bogus"], "px echo --help"),
