@@ -18,10 +18,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from pypx.address import Address
 from pypx.errors import ConfigError, PeerTimeoutError, TlsError
-from pypx.values import frozen
+from pypx.net.connection import Secure
+from pypx.net.tls_settings import ClientTls, ServerTls
 
-__all__ = ["ClientTls", "ServerTls", "TlsSocket", "client_context", "server_context"]
+__all__ = ["TlsSocket", "client_context", "securing", "server_context"]
 
 # TLS 1.2: those of the DICOM BCP 195 profiles, which have forward secrecy and authenticate what
 # they encrypt (PS3.15 §B.12). TLS 1.3 has no others.
@@ -35,44 +37,25 @@ _EXPIRED, _NOT_YET, _HOST_MISMATCH, _IP_MISMATCH = 10, 9, 62, 64
 _SELF_SIGNED = frozenset({18, 19, 20, 21, 2})
 
 
-@frozen
-class ClientTls:
-    """TLS towards a peer.
+def securing(settings: ClientTls) -> Secure:
+    """Give what makes connections to peers secure.
 
-    Attributes:
-        ca: A file of certificates that are trusted; None for those of the system.
-        certificate: A file with our certificate and those that lead to its root, for peers that
-            want one.
-        key: The file of its key; None where the certificate's file has it.
-        verify: Whether the certificate of the peer is checked.
-        name: The name that its certificate must have, where that is not the host.
-        minimum: The oldest version that is taken, ``1.2`` or ``1.3``.
+    Raises:
+        ConfigError: A file cannot be read, or has not what it should.
     """
+    context = client_context(settings)
 
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    verify: bool = True
-    name: str | None = None
-    minimum: str = "1.2"
+    def secure(sock: socket.socket, address: Address, timeout: float) -> TlsSocket:
+        name = settings.name or address.host
+        made = TlsSocket(sock, context, peer=str(address), name=name)
+        try:
+            made.handshake(timeout)
+        except BaseException:
+            made.close()
+            raise
+        return made
 
-
-@frozen
-class ServerTls:
-    """TLS of our listener.
-
-    Attributes:
-        certificate: As above.
-        key: As above.
-        ca: A file of certificates: who associates must have one that leads to one of them. None
-            takes anybody.
-        minimum: As above.
-    """
-
-    certificate: str
-    key: str | None = None
-    ca: str | None = None
-    minimum: str = "1.2"
+    return secure
 
 
 def client_context(settings: ClientTls) -> ssl.SSLContext:
@@ -169,6 +152,7 @@ class TlsSocket:
         server_side: bool = False,
         name: str | None = None,
     ) -> None:
+        sock.settimeout(None)  # the kernel keeps the time, see Channel
         self._socket = sock
         self._peer = peer
         self._arrived = ssl.MemoryBIO()
@@ -176,6 +160,7 @@ class TlsSocket:
         checked = name if context.check_hostname else None
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side, checked)
         self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._failure: ssl.SSLError | None = None
 
     def handshake(self, timeout: float) -> None:
         """Make the connection secure.
@@ -240,6 +225,18 @@ class TlsSocket:
             while waiting:
                 waiting = waiting[self._socket.send(waiting) :]
 
+    def refusal(self) -> TlsError:
+        """Say why a peer ended the connection before it said anything.
+
+        With TLS 1.3 our side is done before the peer has looked at our certificate.
+        """
+        if self._failure is not None:
+            return handshake_error(self._peer, self._failure)
+        return TlsError(
+            f"{self._peer} closed the TLS connection as soon as it was made.",
+            hint="It may want a certificate of ours, or another one: tls.certificate.",
+        )
+
     @property
     def version(self) -> str:
         """The version that was negotiated, for example ``TLSv1.3``."""
@@ -283,6 +280,9 @@ class TlsSocket:
                 self._receive(flags)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 break
+            except ssl.SSLError as error:
+                self._failure = error
+                raise
         return done
 
     def sendmsg(self, buffers: Iterable[bytes | memoryview]) -> int:
