@@ -28,6 +28,8 @@ _INTEGER: Kind = (int, "a whole number")
 _NUMBER: Kind = ((int, float), "a number")
 _TEXT_OR_INTEGER: Kind = ((str, int), "a text or a whole number")
 _TEXTS: Kind = (list, "a list of texts")
+_TABLE_OR_TRUTH: Kind = ((dict, bool), "a table, true or false")
+_TRUTH: Kind = (bool, "true or false")
 _TABLE: Kind = (dict, "a table")
 _TABLES: Kind = (list, "tables, each under [[hooks]]")
 
@@ -50,7 +52,21 @@ _LISTEN = {
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
 }
-_NODE = {"address": _TEXT, "aet": _TEXT, "model": _TEXT, "associations": _INTEGER}
+_NODE = {
+    "address": _TEXT,
+    "aet": _TEXT,
+    "model": _TEXT,
+    "associations": _INTEGER,
+    "tls": _TABLE_OR_TRUTH,
+}
+_NODE_TLS = {
+    "ca": _TEXT,
+    "certificate": _TEXT,
+    "key": _TEXT,
+    "verify": _TRUTH,
+    "name": _TEXT,
+    "minimum": _TEXT,
+}
 _HOOK = {
     "on": _TEXT,
     "name": _TEXT,
@@ -106,6 +122,12 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "aet"), check_ae_title)
     check.value(node, (*where, "model"), _check_model)
     check.value(node, (*where, "associations"), _check_associations)
+    tls = node.get("tls", {})
+    if isinstance(tls, dict):
+        check.table(tls, _NODE_TLS, (*where, "tls"))
+        check.value(tls, (*where, "tls", "minimum"), _check_tls_version)
+        if "key" in tls and "certificate" not in tls:
+            check.fail((*where, "tls", "key"), "a key needs its certificate", "")
 
 
 def _check_port(port: int) -> None:
@@ -126,6 +148,11 @@ def _check_allow(rules: list[object]) -> None:
 def _check_model(model: str) -> None:
     if model not in _MODELS:
         raise ConfigError(f"{model!r} is no query/retrieve model.", hint="Take study or patient.")
+
+
+def _check_tls_version(version: str) -> None:
+    if version not in ("1.2", "1.3"):
+        raise ConfigError(f"TLS {version} is not taken.", hint='Take "1.2" or "1.3".')
 
 
 def _check_associations(number: int) -> None:

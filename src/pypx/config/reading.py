@@ -69,10 +69,7 @@ def load(
         archive=_expand(chosen),
         layout=table.get("layout"),
         listen=Listen(**{**listen, "allow": tuple(listen.get("allow", ()))}),
-        nodes={
-            name: Node(name, **{**node, "address": Address.parse(node["address"])})
-            for name, node in table.get("nodes", {}).items()
-        },
+        nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
     )
 
@@ -83,6 +80,18 @@ def _table(file: str, text: str) -> dict[str, Any]:
     from pypx.config.checks import parse  # with no file to read, an echo pays nothing for TOML
 
     return parse(file, text)
+
+
+def _node(name: str, table: dict[str, Any]) -> Node:
+    values = {**table, "address": Address.parse(table["address"])}
+    tls = values.pop("tls", False)
+    if tls is False:
+        return Node(name, **values)
+    from pypx.net.tls_settings import ClientTls  # few have it
+
+    given = {} if tls is True else dict(tls)
+    paths = {key: _expand(given[key]) for key in ("ca", "certificate", "key") if key in given}
+    return Node(name, **values, tls=ClientTls(**given | paths))
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:
