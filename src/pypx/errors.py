@@ -21,6 +21,7 @@ needs to answer it, so that no edge has a chain of conditions:
     ├── AssociationError             3
     │   ├── AssociationRejectedError    A-ASSOCIATE-RJ with result, source, reason
     │   ├── AssociationAbortedError     A-ABORT by the peer
+    │   ├── PeerLimitError              the peer asks for more than we give
     │   └── NoPresentationContextError  the peer accepted nothing we can use
     ├── ProtocolError                3
     │   ├── RemoteProtocolError         the peer broke PS3.7 or PS3.8
@@ -53,6 +54,7 @@ __all__ = [
     "NetworkError",
     "NoPresentationContextError",
     "NotDicomError",
+    "PeerLimitError",
     "PeerTimeoutError",
     "ProtocolError",
     "PypxError",
@@ -178,6 +180,12 @@ class AssociationAbortedError(AssociationError):
         super().__init__(message, hint=hint)
         self.source = source
         self.reason = reason
+
+
+class PeerLimitError(AssociationError):
+    """The peer asked for more than the limits of our acceptor allow."""
+
+    kind = "limit"
 
 
 class NoPresentationContextError(AssociationError):

@@ -43,12 +43,17 @@ class DataSetReceived:
 
 
 class Assembler:
-    """Put the fragments of one direction of an association together."""
+    """Put the fragments of one direction of an association together.
 
-    __slots__ = ("_command", "_context_id", "_fragments", "_in_data_set")
+    Args:
+        command_limit: Bytes of a command set at most.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_command", "_command_limit", "_context_id", "_fragments", "_in_data_set")
+
+    def __init__(self, command_limit: int = COMMAND_SET_LIMIT) -> None:
         self._command = bytearray()
+        self._command_limit = command_limit
         self._fragments = 0
         self._context_id = 0  # of the message in progress; 0 between messages
         self._in_data_set = False
@@ -89,10 +94,10 @@ class Assembler:
         self._fragments += 1
         if (
             self._fragments > _COMMAND_FRAGMENT_LIMIT
-            or len(self._command) + len(fragment.data) > COMMAND_SET_LIMIT
+            or len(self._command) + len(fragment.data) > self._command_limit
         ):
             raise RemoteProtocolError(
-                f"The peer sent a command set of more than {COMMAND_SET_LIMIT} bytes "
+                f"The peer sent a command set of more than {self._command_limit} bytes "
                 f"or {_COMMAND_FRAGMENT_LIMIT} fragments.",
                 abort_reason=_INVALID_PARAMETER,
             )
