@@ -208,12 +208,13 @@ class RemoteProtocolError(ProtocolError):
         message: What it sent and which rule that breaks.
         abort_reason: The reason/diagnostic of our A-ABORT as service-provider
             (PS3.8 §9.3.8): 0 not specified, 1 unrecognised PDU, 2 unexpected PDU,
-            4 unrecognised, 5 unexpected, 6 invalid PDU parameter.
+            4 unrecognised, 5 unexpected, 6 invalid PDU parameter. None where it is DIMSE
+            that finds it: the user of the upper layer, whose A-ABORT has no reason.
     """
 
     kind = "remote-protocol"
 
-    def __init__(self, message: str, *, abort_reason: int = 0, hint: str = "") -> None:
+    def __init__(self, message: str, *, abort_reason: int | None = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.abort_reason = abort_reason
 

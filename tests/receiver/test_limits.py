@@ -163,7 +163,7 @@ def test_a_command_set(begin: Begin) -> None:
     with scene.peer() as peer:
         peer.associate()
         peer.send(p_data(pdv(3, echo_rq() + element(0x5000, bytes(1000)))))
-        assert peer.rest() == [abort(2, 6)]
+        assert peer.rest() == [abort(0, 0)]
     scene.check("command set of more than 1024 bytes")
 
 

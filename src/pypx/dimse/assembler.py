@@ -16,7 +16,6 @@ from pypx.values import frozen
 __all__ = ["Assembler", "DataSetReceived", "MessageReceived"]
 
 _COMMAND_FRAGMENT_LIMIT = 1024
-_INVALID_PARAMETER = 6
 
 
 @frozen
@@ -78,12 +77,12 @@ class Assembler:
             return DataSetReceived(fragment.context_id, fragment.data, fragment.is_last)
         if not fragment.is_command:
             raise RemoteProtocolError(
-                "The peer sent a data set that no command set announced.", abort_reason=2
+                "The peer sent a data set that no command set announced.", abort_reason=None
             )
         if self._in_data_set:
             raise RemoteProtocolError(
                 "The peer sent a command set before the data set of the last one ended.",
-                abort_reason=2,
+                abort_reason=None,
             )
         return self._feed_command(fragment)
 
@@ -99,7 +98,7 @@ class Assembler:
             raise RemoteProtocolError(
                 f"The peer sent a command set of more than {self._command_limit} bytes "
                 f"or {_COMMAND_FRAGMENT_LIMIT} fragments.",
-                abort_reason=_INVALID_PARAMETER,
+                abort_reason=None,
             )
         self._command += fragment.data
         if not fragment.is_last:
@@ -116,5 +115,5 @@ class Assembler:
         return RemoteProtocolError(
             f"The peer mixed presentation contexts {self._context_id} and {fragment.context_id} "
             "in one message.",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         )

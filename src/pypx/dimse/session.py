@@ -63,13 +63,25 @@ class Session:
             try:
                 received = self._receive_fragment(event)
             except RemoteProtocolError as error:
-                self.association.provider_abort(error, now)
+                self.abort_for(error, now)
                 reason = error.abort_reason or 0
                 events.append(ProviderAbortIndication(reason, error.message, lost=False))
                 break
             if received is not None:
                 events.append(received)
         return events
+
+    def abort_for(self, error: RemoteProtocolError, now: float) -> None:
+        """Abort for what the peer did wrong, unless the association is over already.
+
+        The A-ABORT says who found it: the upper layer, or DIMSE, which is its user.
+        """
+        if not self.association.can_abort:
+            return
+        if error.abort_reason is None:
+            self.association.abort(now)
+        else:
+            self.association.provider_abort(error, now)
 
     def _receive_fragment(self, event: PDVFragment) -> MessageReceived | DataSetReceived | None:
         if self._context_ids is not None and event.context_id not in self._context_ids:

@@ -28,7 +28,7 @@ class AcceptorLimits:
         max_user_information: Bytes of the user information in it; with more: A-ABORT.
         max_contexts: Presentation contexts in it; with more it is rejected: permanent, local
             limit exceeded. More than 128 cannot be told apart and are a protocol error.
-        max_command: Bytes of a command set; with more: A-ABORT, invalid parameter.
+        max_command: Bytes of a command set; with more: A-ABORT by DIMSE, which has no reasons.
         max_elements: Data elements that are looked at in an object; one with more is refused
             with C000H and kept in quarantine; 0 for no limit.
         max_depth: Sequences inside each other, likewise.

@@ -166,6 +166,7 @@ class ServedAssociation:
                     raise RemoteProtocolError(
                         "The peer asked for release in the middle of a message.", abort_reason=2
                     )
+                self._look_ahead()
                 raise _Ended
             case AbortIndication(source, reason):
                 raise AssociationAbortedError(
@@ -179,6 +180,12 @@ class ServedAssociation:
                 raise RemoteProtocolError(message, abort_reason=int(reason))
             case _:
                 pass
+
+    def _look_ahead(self) -> None:
+        """Raise the end of the association, if it came with the event that would be answered."""
+        for event in self._events[self._position :]:
+            if isinstance(event, AbortIndication | ProviderAbortIndication):
+                self._raise_if_ended(event)
 
     @property
     def last_read(self) -> float:
@@ -211,7 +218,9 @@ class ServedAssociation:
         while True:
             event = self._next_event()
             if not isinstance(event, DataSetReceived):
-                raise RemoteProtocolError("The peer sent no data set where one belongs.")
+                raise RemoteProtocolError(
+                    "The peer sent no data set where one belongs.", abort_reason=None
+                )
             yield event.data
             if event.is_last:
                 return
@@ -235,7 +244,9 @@ class ServedAssociation:
             raise NetworkError(_STOPPING)
         event = self._next_event()
         if not isinstance(event, MessageReceived):
-            raise RemoteProtocolError("The peer sent a data set where a message belongs.")
+            raise RemoteProtocolError(
+                "The peer sent a data set where a message belongs.", abort_reason=None
+            )
         return event
 
     def cancelled(self, message_id: int) -> bool:
@@ -292,8 +303,7 @@ class ServedAssociation:
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:
             self._fail(error)
-            if association.can_abort:  # else it was the upper layer that found the error
-                association.provider_abort(error, time.monotonic())
+            self._channel.session.abort_for(error, time.monotonic())
         except PypxError as error:
             self._fail(error)
             self.abort()
@@ -310,6 +320,7 @@ class ServedAssociation:
         if not isinstance(event, AssociateIndication):
             raise RemoteProtocolError("The peer did not begin with an association request.")
         request = self.request = event.request
+        self._look_ahead()
         answer = check_request(request) or self._check_contexts() or negotiate(request, self.host)
         if isinstance(answer, AAssociateRJ):
             association.reject(answer, time.monotonic())
@@ -346,7 +357,7 @@ class ServedAssociation:
         if message_id is None:
             raise RemoteProtocolError(
                 f"The peer sent a {type(received.message).__name__} that we did not ask for.",
-                abort_reason=2,
+                abort_reason=None,
             )
         if received.message.has_data_set:
             for _ in self.data_set():
