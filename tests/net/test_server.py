@@ -17,6 +17,7 @@ from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CFindRSP, CStoreRSP,
 from pypx.dimse.n_services import N_SERVICES, NResponse
 from pypx.errors import AssociationRejectedError, ConfigError, NetworkError, PypxError
 from pypx.net.connection import Timeouts
+from pypx.net.limits import AcceptorLimits
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.ul.codec import encode_pdu
@@ -74,7 +75,8 @@ def provider() -> Echoer:
 
 @pytest.fixture
 def server(provider: Echoer) -> Iterator[Server]:
-    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=0.3, idle_timeout=0.3)
+    limits = AcceptorLimits(max_associations=3, artim_timeout=0.3, idle_timeout=0.3)
+    one = Server("127.0.0.1", 0, provider, limits=limits)
     one.start()
     yield one
     one.stop()

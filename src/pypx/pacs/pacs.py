@@ -14,6 +14,7 @@ from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
+from pypx.net.limits import AcceptorLimits
 from pypx.net.served import ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.pacs.faults import misbehaving
@@ -83,8 +84,11 @@ class Pacs:
             host,
             port,
             self,
-            max_associations=self._behaviour.max_associations,
-            idle_timeout=self._behaviour.idle_timeout,
+            limits=AcceptorLimits(
+                max_associations=self._behaviour.max_associations,
+                max_associations_per_host=0,
+                idle_timeout=self._behaviour.idle_timeout,
+            ),
         )
         self.address = Address(self._ae_title, self._server.host, self._server.port)
 

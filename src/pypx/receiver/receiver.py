@@ -18,10 +18,12 @@ from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
-from pypx.errors import ConfigError
+from pypx.errors import ConfigError, PeerLimitError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
+from pypx.net.seats import Seats
 from pypx.net.served import ServedAssociation, Service
-from pypx.net.server import Seats, Server
+from pypx.net.server import Server
 from pypx.receiver.allow import AllowRule, is_loopback
 from pypx.receiver.events import (
     AssociationBegan,
@@ -83,10 +85,8 @@ class Receiver:
         ae_title: What we are called; peers may use another name for us.
         allow: Who may associate. Without any rule, whoever reaches the port.
         allow_any: Bind to an address that others reach without any rule.
-        max_associations: At once; more are rejected as *local limit exceeded*. A number, or
-            seats that are shared with other receivers.
-        artim_timeout: Seconds from the connection to the association request.
-        idle_timeout: Seconds of silence that end an association.
+        limits: What a peer may ask of us.
+        seats: The associations that are open, if they are shared with other receivers.
         min_free: Bytes that the disk must have left; with less, instances are refused as
             *out of resources* until there is room again.
         observer: Who hears of associations and instances.
@@ -110,9 +110,8 @@ class Receiver:
         ae_title: str = DEFAULT_AE_TITLE,
         allow: Sequence[AllowRule] = (),
         allow_any: bool = False,
-        max_associations: int | Seats = 200,
-        artim_timeout: float = 30.0,
-        idle_timeout: float = 300.0,
+        limits: AcceptorLimits = DEFAULT_LIMITS,
+        seats: Seats | None = None,
         min_free: int = 0,
         observer: Observer | None = None,
         share_port: bool = False,
@@ -125,6 +124,7 @@ class Receiver:
             CStoreRQ: self._store,
         }
         self._archive = archive
+        self._limits = limits
         self._min_free = min_free
         self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
@@ -135,9 +135,8 @@ class Receiver:
             host,
             port,
             self,
-            max_associations=max_associations,
-            artim_timeout=artim_timeout,
-            idle_timeout=idle_timeout,
+            limits=limits,
+            seats=seats,
             share_port=share_port,
         )
         self.host, self.port = self._server.host, self._server.port
@@ -189,7 +188,7 @@ class Receiver:
         if allow and not any(rule.matches(calling, host) for rule in allow):
             # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
             return AAssociateRJ(1, 1, 3)
-        return acceptance(request, self._choose)
+        return acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
@@ -213,9 +212,16 @@ class Receiver:
         assert isinstance(request, CStoreRQ)  # the table of services says so
         record = association.record
         assert isinstance(record, _Record)  # began() has set it
+        self._check_number(record)
         started = time.monotonic()
         result = receive_instance(
-            association, received.context_id, request, self._archive, min_free=self._min_free
+            association,
+            received.context_id,
+            request,
+            self._archive,
+            min_free=self._min_free,
+            max_elements=self._limits.max_elements,
+            max_depth=self._limits.max_depth,
         )
         event = event_of(record.association_id, request, result, time.monotonic() - started)
         record.totals.add(event)
@@ -224,6 +230,12 @@ class Receiver:
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)
+
+    def _check_number(self, record: _Record) -> None:
+        """Refuse one object more than an association may bring."""
+        most = self._limits.max_objects
+        if 0 < most <= record.totals.instances + record.totals.failures:
+            raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")
 
     def ended(self, association: ServedAssociation) -> None:
         """Tell of an association that is over."""
