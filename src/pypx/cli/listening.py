@@ -122,6 +122,7 @@ class _Listening:
             allow=held.allow,
             allow_any=self._flags.allow_any,
             limits=held.limits,
+            tls=held.tls,
             min_free=held.min_free,
             observer=self._observers,
         )
@@ -144,6 +145,7 @@ class _Listening:
             allow=held.allow,
             allow_any=self._flags.allow_any,
             limits=held.limits,
+            tls=held.tls,
             min_free=held.min_free,
             grace=self._flags.grace,
             log_level=logging.getLogger("pypx").level,

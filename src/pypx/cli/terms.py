@@ -12,6 +12,7 @@ from pypx.cli.reception import allow_rules
 from pypx.config import Config
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.net.limits import AcceptorLimits
+from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.hook_settings import HookSettings
 from pypx.values import fields, frozen, replace
@@ -52,6 +53,7 @@ class Terms:
         settle: Seconds of silence after which a series counts as whole.
         index_wait: Seconds that an instance waits for the index.
         limits: What a peer may ask.
+        tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
     """
 
@@ -67,6 +69,7 @@ class Terms:
     settle: float
     index_wait: float
     limits: AcceptorLimits
+    tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
 
 
@@ -108,6 +111,7 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         settle=listen.settle,
         index_wait=listen.index_wait,
         limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
+        tls=listen.tls,
         hooks=config.hooks,
     )
 

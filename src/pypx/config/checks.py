@@ -107,6 +107,8 @@ LIMITS = {
     "association_timeout": _Limit(0, 366 * _LONGEST, is_time=True),
 }
 """The keys of ``[listen]`` that are :class:`~pypx.net.limits.AcceptorLimits`."""
+_LISTEN["tls"] = _TABLE
+_LISTEN_TLS = {"certificate": _TEXT, "key": _TEXT, "ca": _TEXT, "minimum": _TEXT}
 _LISTEN |= {key: limit.kind for key, limit in LIMITS.items()}
 
 _NODE = {
@@ -162,6 +164,12 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check.value(listen, ("listen", "metrics"), parse_endpoint)
     for key, limit in LIMITS.items():
         check.value(listen, ("listen", key), limit.check)
+    tls = listen.get("tls", {})
+    check.table(tls, _LISTEN_TLS, ("listen", "tls"))
+    check.value(tls, ("listen", "tls", "minimum"), _check_tls_version)
+    if "tls" in listen and "certificate" not in tls:
+        hint = 'certificate = "FILE", with its key in the same file or as key = "FILE"'
+        check.fail(("listen", "tls"), "TLS needs a certificate", hint)
     for name, node in table.get("nodes", {}).items():
         _check_node(check, name, node)
     _check_hooks(check, table.get("hooks", []))

@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["config_path", "load", "read_text"]
@@ -90,8 +91,7 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     from pypx.net.tls_settings import ClientTls  # few have it
 
     given = {} if tls is True else dict(tls)
-    paths = {key: _expand(given[key]) for key in ("ca", "certificate", "key") if key in given}
-    return Node(name, **values, tls=ClientTls(**given | paths))
+    return Node(name, **values, tls=ClientTls(**given | _paths(given)))
 
 
 def _listen(table: dict[str, Any]) -> Listen:
@@ -103,10 +103,20 @@ def _listen(table: dict[str, Any]) -> Listen:
         for key in LIMITS
         if key in table
     }
-    others = {key: value for key, value in table.items() if key not in limits}
-    return Listen(
-        **{**others, "allow": tuple(table.get("allow", ())), "limits": AcceptorLimits(**limits)}
-    )
+    others = {key: value for key, value in table.items() if key not in (*limits, "allow", "tls")}
+    tls = _server_tls(table["tls"]) if "tls" in table else None
+    allow = tuple(table.get("allow", ()))
+    return Listen(**others, allow=allow, limits=AcceptorLimits(**limits), tls=tls)
+
+
+def _server_tls(table: dict[str, Any]) -> ServerTls:
+    from pypx.net.tls_settings import ServerTls  # few have it
+
+    return ServerTls(**{**table, **_paths(table)})
+
+
+def _paths(table: dict[str, Any]) -> dict[str, str]:
+    return {key: _expand(table[key]) for key in ("ca", "certificate", "key") if key in table}
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

@@ -16,7 +16,7 @@ from pypx.values import frozen
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
-    from pypx.net.tls_settings import ClientTls
+    from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["DEFAULT_ARCHIVE", "Config", "Listen", "Node"]
@@ -59,6 +59,7 @@ class Listen:
         workers: How many processes receive.
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
+        tls: Certificates, where only TLS is spoken.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +71,7 @@ class Listen:
     workers: int = 1
     metrics: str | int | None = None
     limits: AcceptorLimits = DEFAULT_LIMITS
+    tls: ServerTls | None = None
 
 
 @frozen

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
 from pypx.dimse.messages import CCancelRQ, Message
@@ -34,15 +34,32 @@ from pypx.ul.association import (
 )
 from pypx.ul.negotiation import AcceptedContext, accepted_contexts, check_request
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence
+from pypx.values import frozen
 
-__all__ = ["Provider", "ServedAssociation", "Service"]
+if TYPE_CHECKING:
+    from pypx.net.tls import TlsSocket
+
+__all__ = ["Caller", "Provider", "ServedAssociation", "Service"]
 
 _CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
 _POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
 _STOPPING = "The listener is stopping."
 
 Service = Callable[["ServedAssociation", MessageReceived], None]
-Negotiate = Callable[[AAssociateRQ, str], AAssociateAC | AAssociateRJ]
+Negotiate = Callable[[AAssociateRQ, "Caller"], AAssociateAC | AAssociateRJ]
+
+
+@frozen
+class Caller:
+    """Who asks for an association, as far as the transport knows.
+
+    Attributes:
+        host: Its numeric address.
+        names: Those of its TLS certificate, which was checked; none where it showed none.
+    """
+
+    host: str
+    names: tuple[str, ...] = ()
 
 
 class Provider(Protocol):
@@ -55,8 +72,8 @@ class Provider(Protocol):
 
     services: Mapping[type[Message], Service]
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
-        """Answer an association request of the peer at ``host``."""
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
+        """Answer an association request."""
         ...
 
     def began(self, association: ServedAssociation) -> None:
@@ -75,6 +92,12 @@ class _Ended(Exception):
 class ServedAssociation:
     """One association in which we are the acceptor.
 
+    Args:
+        channel: Over the connection.
+        host: The peer's address.
+        limits: What the peer may ask.
+        tls: The secure connection that is still to be made, below the channel; None for none.
+
     Attributes:
         host: The peer's address.
         request: Its A-ASSOCIATE-RQ.
@@ -85,7 +108,13 @@ class ServedAssociation:
         refusal: Why the association is rejected, if it is for a limit.
     """
 
-    def __init__(self, channel: Channel, host: str, limits: AcceptorLimits) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        host: str,
+        limits: AcceptorLimits,
+        tls: TlsSocket | None = None,
+    ) -> None:
         self.host = host
         self.request: AAssociateRQ | None = None
         self.contexts: dict[int, AcceptedContext] = {}
@@ -93,6 +122,7 @@ class ServedAssociation:
         self.started = time.monotonic()
         self.record: object = None
         self.refusal = ""
+        self._tls = tls
         self._channel = channel
         self._limits = limits
         self._idle_timeout = limits.idle_timeout
@@ -293,8 +323,10 @@ class ServedAssociation:
             negotiate: Answers the association request, for the provider.
         """
         association = self._channel.session.association
-        association.transport_connected(time.monotonic())
         try:
+            if self._tls is not None:
+                self._tls.handshake(self._limits.artim_timeout)
+            association.transport_connected(time.monotonic())
             if self._negotiate(negotiate):
                 provider.began(self)
                 while True:
@@ -321,7 +353,8 @@ class ServedAssociation:
             raise RemoteProtocolError("The peer did not begin with an association request.")
         request = self.request = event.request
         self._look_ahead()
-        answer = check_request(request) or self._check_contexts() or negotiate(request, self.host)
+        caller = Caller(self.host, self._tls.peer_names if self._tls is not None else ())
+        answer = check_request(request) or self._check_contexts() or negotiate(request, caller)
         if isinstance(answer, AAssociateRJ):
             association.reject(answer, time.monotonic())
             reason = f": {self.refusal}" if self.refusal else ""

@@ -13,16 +13,23 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from pypx.dimse.session import Session
 from pypx.errors import ConfigError, ConnectionLostError, PypxError
 from pypx.net.channel import Channel
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import Provider, ServedAssociation
+from pypx.net.served import Caller, Provider, ServedAssociation
 from pypx.ul.association import Association, Role
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
 from pypx.ul.reader import Limits
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from pypx.net.tls import TlsSocket
+    from pypx.net.tls_settings import ServerTls
 
 __all__ = ["Server", "can_share_port", "reserve"]
 
@@ -42,6 +49,7 @@ class Server:
         limits: What a peer may ask.
         seats: The associations that are open, if they are shared with other servers.
         share_port: Other processes of this user listen on the port as well (SO_REUSEPORT).
+        tls: What makes connections secure; None for connections that are not.
 
     Raises:
         ConfigError: The address cannot be bound.
@@ -56,7 +64,13 @@ class Server:
         limits: AcceptorLimits = DEFAULT_LIMITS,
         seats: Seats | None = None,
         share_port: bool = False,
+        tls: ServerTls | None = None,
     ) -> None:
+        self._context: SSLContext | None = None
+        if tls is not None:
+            from pypx.net.tls import server_context  # heavy, and most listeners have none
+
+            self._context = server_context(tls)
         self._provider = provider
         self._limits = limits
         self._seats = seats or Seats(limits)
@@ -98,8 +112,9 @@ class Server:
             limits=Limits(limits.max_request, limits.max_pdu, limits.max_user_information),
         )
         session = Session(association, command_limit=limits.max_command)
-        channel = Channel(sock, session, send_timeout=limits.send_timeout)
-        served = ServedAssociation(channel, host, limits)
+        secure = self._secure(sock, host)
+        channel = Channel(secure or sock, session, send_timeout=limits.send_timeout)
+        served = ServedAssociation(channel, host, limits, secure)
         thread = threading.Thread(
             target=self._run, args=(served,), name="px-association", daemon=True
         )
@@ -115,6 +130,14 @@ class Server:
             channel.close()
             time.sleep(_ACCEPT_PAUSE)
 
+    def _secure(self, sock: socket.socket, host: str) -> TlsSocket | None:
+        """Give the socket with TLS over it; the thread of the association shakes hands."""
+        if self._context is None:
+            return None
+        from pypx.net.tls import TlsSocket
+
+        return TlsSocket(sock, self._context, peer=host, server_side=True)
+
     def _make_room(self) -> None:
         """Close the connection that has waited longest for its request, if too many do."""
         most = self._limits.max_waiting
@@ -128,17 +151,17 @@ class Server:
     def _run(self, served: ServedAssociation) -> None:
         seated = False
 
-        def negotiate(request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        def negotiate(request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
             nonlocal seated
-            served.refusal = self._seats.take(host)
+            served.refusal = self._seats.take(caller.host)
             if served.refusal:
                 # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
                 return AAssociateRJ(2, 3, 2)
             seated = True
-            answer = self._provider.negotiate(request, host)
+            answer = self._provider.negotiate(request, caller)
             if isinstance(answer, AAssociateRJ):  # and waits for its end, which takes no seat
                 seated = False
-                self._seats.leave(host)
+                self._seats.leave(caller.host)
             return answer
 
         try:

@@ -15,7 +15,7 @@ from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.limits import AcceptorLimits
-from pypx.net.served import ServedAssociation, Service
+from pypx.net.served import Caller, ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.pacs.faults import misbehaving
 from pypx.pacs.find import serve_find
@@ -108,7 +108,7 @@ class Pacs:
         self._behaviour.stop()
         self._server.stop(grace)
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Accept every association, and each context for which there is a service."""
         # Both roles, because C-GET sends on the association of the requestor.
         return self._behaviour.negotiate(request) or acceptance(

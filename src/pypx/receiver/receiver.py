@@ -22,9 +22,10 @@ from pypx.errors import ConfigError, PeerLimitError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import ServedAssociation, Service
+from pypx.net.served import Caller, ServedAssociation, Service
 from pypx.net.server import Server
-from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.net.tls_settings import ServerTls
+from pypx.receiver.allow import AllowRule, is_loopback, refusal
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
@@ -91,6 +92,7 @@ class Receiver:
             *out of resources* until there is room again.
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
+        tls: Certificates, for a listener that speaks only TLS.
 
     Attributes:
         host: What is bound.
@@ -115,6 +117,7 @@ class Receiver:
         min_free: int = 0,
         observer: Observer | None = None,
         share_port: bool = False,
+        tls: ServerTls | None = None,
     ) -> None:
         check_rules(host, allow, allow_any=allow_any)
         self.ae_title = check_ae_title(ae_title)
@@ -138,6 +141,7 @@ class Receiver:
             limits=limits,
             seats=seats,
             share_port=share_port,
+            tls=tls,
         )
         self.host, self.port = self._server.host, self._server.port
 
@@ -181,14 +185,10 @@ class Receiver:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Answer an association request (PS3.8 §7.1)."""
-        calling = request.calling_ae_title
-        allow = self._allow
-        if allow and not any(rule.matches(calling, host) for rule in allow):
-            # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
-            return AAssociateRJ(1, 1, 3)
-        return acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
+        refused = refusal(self._allow, request, caller) if self._allow else None
+        return refused or acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""

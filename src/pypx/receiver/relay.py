@@ -20,6 +20,7 @@ from xxhash import xxh3_64_intdigest
 from pypx.errors import PypxError
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
+from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
 from pypx.values import frozen
@@ -55,6 +56,7 @@ class Task:
         allow: Who may associate.
         allow_any: Whether rules are not needed.
         limits: What a peer may ask; the number of associations holds over all workers.
+        tls: Certificates, where only TLS is spoken.
         min_free: Bytes that the disk must have left.
         grace: Seconds that associations have to end when the supervisor has died.
         log_level: What is logged below it is not told.
@@ -70,6 +72,7 @@ class Task:
     allow: tuple[AllowRule, ...] = ()
     allow_any: bool = False
     limits: AcceptorLimits = DEFAULT_LIMITS
+    tls: ServerTls | None = None
     min_free: int = 0
     grace: float = 10.0
     log_level: int = logging.WARNING

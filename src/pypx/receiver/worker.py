@@ -85,6 +85,7 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             min_free=task.min_free,
             observer=relay,
             share_port=True,
+            tls=task.tls,
         )
         receiver.start()
         relay.tell(Ready())
