@@ -21,7 +21,8 @@ from pypx.cli.show import count
 from pypx.config.amounts import parse_size
 from pypx.errors import CancelledError, ConfigError, PypxError
 from pypx.retrieve.finding import check_keys
-from pypx.retrieve.job import Listening, Pacs, fingerprint, preparing
+from pypx.retrieve.job import Pacs, fingerprint, preparing
+from pypx.retrieve.landing import Listening
 from pypx.retrieve.load import Window
 from pypx.retrieve.planning import batches
 from pypx.retrieve.settings import Settings
@@ -278,7 +279,7 @@ class Retrieving:
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules))
+        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
 
     # Meanwhile
 
