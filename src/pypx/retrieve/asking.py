@@ -18,7 +18,13 @@ from pypx.client.get import Get
 from pypx.client.move import Move, Progress, RetrieveResult
 from pypx.client.sop_classes import SOPClasses
 from pypx.dimse.status import Category
-from pypx.errors import NoPresentationContextError, PeerTimeoutError, PypxError, StatusError
+from pypx.errors import (
+    NetworkError,
+    NoPresentationContextError,
+    PeerTimeoutError,
+    PypxError,
+    StatusError,
+)
 from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.credit import Credit, Unit
 from pypx.retrieve.entry import entry_for
@@ -159,7 +165,17 @@ class _Outcome:
         """Whether the PACS had no room for the request."""
         status = self.error.status if isinstance(self.error, StatusError) else None
         out_of_resources = status is not None and status >> 8 == 0xA7
-        return self.is_empty_success or (out_of_resources and not self.arrived)
+        # DCMTK 3.6 says A702 as well when it has tried and none of the sub-operations went well.
+        has_tried = bool(self.progress.failed)
+        return self.is_empty_success or (out_of_resources and not self.arrived and not has_tried)
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether the method is to blame that nothing came, as far as can be seen."""
+        is_lost = isinstance(self.error, NetworkError) and not isinstance(
+            self.error, PeerTimeoutError
+        )
+        return not self.arrived and not is_lost and not self.is_overload
 
     def reason(self) -> str:
         """Say what was wrong, in a sentence; empty if nothing was."""
@@ -479,11 +495,13 @@ class Asker:
         unusable = isinstance(error, NoPresentationContextError) or status in _REFUSED_CLASS
         if status == _UNKNOWN_DESTINATION or unusable:
             assert error is not None
-            shared.methods.refuse(step.method, error.message)
-            if step.method == MOVE:
+            is_news = shared.methods.refuse(step.method, error.message)
+            if is_news and step.method == MOVE:
                 shared.tell(error.message)
                 self._show_entry()
             return
+        if outcome.is_vain:
+            shared.methods.was_vain(step.method)
         if outcome.is_overload:
             shared.load.overloaded(time.monotonic())
             shared.detail(f"{outcome.reason()} {shared.load.allowed} requests at once from now on")
@@ -519,10 +537,14 @@ class Asker:
         if step.method in shared.methods.refused:  # that was no attempt
             return self._again(series, here, series.attempts, 0.0, outcome)
         attempts = 0 if here > before else series.attempts + 1
-        if attempts > shared.settings.retries:
+        # The other way is tried at once, and whatever the number of retries.
+        is_new_way = attempts == 1 and shared.methods.choose(attempts) != step.method
+        if attempts > shared.settings.retries and not is_new_way:
             return self._close(series, "incomplete", here, self._why(series, here, outcome))
-        pause = shared.settings.backoff * 2.0 ** max(0, attempts - 1) if attempts else 0.0
-        return self._again(series, here, attempts, pause, outcome)
+        pause = shared.settings.backoff * 2.0 ** (attempts - 1)
+        return self._again(
+            series, here, attempts, pause if attempts and not is_new_way else 0.0, outcome
+        )
 
     def _again(
         self, series: LedgerSeries, here: int, attempts: int, pause: float, outcome: _Outcome

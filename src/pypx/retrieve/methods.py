@@ -32,6 +32,7 @@ class Methods:
         self._retries = retries
         self._first = GET if wanted == GET else MOVE
         self._brought: set[str] = set()
+        self._vain: set[str] = set()
         self._lock = threading.Lock()
 
     def prefer(self, method: str) -> None:
@@ -52,7 +53,8 @@ class Methods:
             ways = [way for way in ways if way not in self.refused]
             if not ways:
                 return None
-            try_other = attempts and (attempts == self._retries or self._first not in self._brought)
+            is_vain = self._first in self._vain - self._brought
+            try_other = attempts and (attempts == self._retries or is_vain)
             return ways[-1] if try_other else ways[0]
 
     def brought(self, method: str) -> bool:
@@ -62,13 +64,22 @@ class Methods:
             changes = (
                 self._wanted == "auto"
                 and method != self._first
-                and self._first not in self._brought
+                and self._first in self._vain - self._brought
             )
             if changes:
                 self._first = method
             return changes
 
-    def refuse(self, method: str, reason: str) -> None:
-        """Hear that a method is impossible."""
+    def was_vain(self, method: str) -> None:
+        """Hear that the PACS was asked by a method, and nothing came of it."""
         with self._lock:
-            self.refused.setdefault(method, reason)
+            self._vain.add(method)
+
+    def refuse(self, method: str, reason: str) -> bool:
+        """Hear that a method is impossible; say whether that is new."""
+        with self._lock:
+            self._vain.add(method)
+            if method in self.refused:
+                return False
+            self.refused[method] = reason
+            return True
