@@ -57,3 +57,15 @@ def test_the_first_may_be_preferred_but_not_against_the_user() -> None:
     methods = Methods(MOVE, retries=3)
     methods.prefer(GET)
     assert methods.choose(0) == MOVE
+
+
+def test_the_image_level_is_refused_when_two_series_say_so() -> None:
+    methods = Methods("auto", retries=3)
+    methods.image_refused(7)
+    assert not methods.takes_images(7)
+    assert methods.takes_images(8), "something may be wrong with the other one"
+    methods.image_refused(9)
+    assert not methods.takes_images(8)
+    methods.image_brought()
+    assert methods.takes_images(8)
+    assert not methods.takes_images(7)

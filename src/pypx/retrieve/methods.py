@@ -21,18 +21,19 @@ class Methods:
 
     Attributes:
         refused: For each method that is impossible, why.
-        image_refused: The PACS does not serve retrievals at the IMAGE level.
         lists_refused: It does not take several SOP Instance UIDs at once.
     """
 
     def __init__(self, wanted: str, retries: int) -> None:
         self.refused: dict[str, str] = {}
-        self.image_refused = self.lists_refused = False
+        self.lists_refused = False
         self._wanted = wanted
         self._retries = retries
         self._first = GET if wanted == GET else MOVE
         self._brought: set[str] = set()
         self._vain: set[str] = set()
+        self._image_refused: set[int] = set()
+        self._image_brought = False
         self._lock = threading.Lock()
 
     def prefer(self, method: str) -> None:
@@ -69,6 +70,27 @@ class Methods:
             if changes:
                 self._first = method
             return changes
+
+    def takes_images(self, series: int) -> bool:
+        """Say whether instances of a series may be asked for one by one.
+
+        Args:
+            series: What the ledger calls it.
+        """
+        with self._lock:
+            is_refused = len(self._image_refused) > 1 and not self._image_brought
+            return not is_refused and series not in self._image_refused
+
+    def image_brought(self) -> None:
+        """Hear that a request for single instances brought some: the PACS takes such."""
+        with self._lock:
+            self._image_brought = True
+
+    def image_refused(self, series: int) -> None:
+        """Hear that the PACS refused a single instance of a series: it does not serve the IMAGE
+        level if it does so of two series, and something is wrong with this one else."""
+        with self._lock:
+            self._image_refused.add(series)
 
     def was_vain(self, method: str) -> None:
         """Hear that the PACS was asked by a method, and nothing came of it."""
