@@ -152,7 +152,7 @@ def test_a_pacs_that_hangs_is_given_up(run: Run, fault: str) -> None:
 def test_a_pacs_that_sends_nothing_is_not_asked_for_ever(run: Run) -> None:
     found = run("empty-success=0", queries=[(0, {"PatientID": "DEMO-*"})], retries=0)
     assert found.state in ("failed", "incomplete")
-    assert len(found.requests) <= 4
+    assert len(found.requests) <= 10
     assert "sent nothing" in found.series[0].reason
 
 

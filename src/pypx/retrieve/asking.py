@@ -18,7 +18,13 @@ from pypx.client.get import Get
 from pypx.client.move import Move, Progress, RetrieveResult
 from pypx.client.sop_classes import SOPClasses
 from pypx.dimse.status import Category
-from pypx.errors import NoPresentationContextError, PeerTimeoutError, PypxError, StatusError
+from pypx.errors import (
+    NetworkError,
+    NoPresentationContextError,
+    PeerTimeoutError,
+    PypxError,
+    StatusError,
+)
 from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.credit import Credit, Unit
 from pypx.retrieve.entry import entry_for
@@ -138,7 +144,7 @@ class _Outcome:
         progress: The numbers of the PACS.
         result: Its last word; None where there was none.
         error: What went wrong.
-        arrived: How many instances came.
+        arrived: How many instances came, those included that were here.
     """
 
     progress: Progress
@@ -159,7 +165,23 @@ class _Outcome:
         """Whether the PACS had no room for the request."""
         status = self.error.status if isinstance(self.error, StatusError) else None
         out_of_resources = status is not None and status >> 8 == 0xA7
-        return self.is_empty_success or (out_of_resources and not self.arrived)
+        # DCMTK 3.6 says A702 as well when it has tried and none of the sub-operations went well.
+        has_tried = bool(self.progress.failed)
+        return self.is_empty_success or (out_of_resources and not self.arrived and not has_tried)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the PACS did not even try, though it had room."""
+        is_answered = isinstance(self.error, StatusError) and not self.is_overload
+        return is_answered and not self.arrived and not self.progress.failed
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether the method is to blame that nothing came, as far as can be seen."""
+        is_lost = isinstance(self.error, NetworkError) and not isinstance(
+            self.error, PeerTimeoutError
+        )
+        return not self.arrived and not is_lost and not self.is_overload
 
     def reason(self) -> str:
         """Say what was wrong, in a sentence; empty if nothing was."""
@@ -236,7 +258,7 @@ class Asker:
             )
         if is_study or not series.series_instance_uid:
             return _Step(method, "study")
-        if series.basis == "instances" and not methods.image_refused:
+        if series.basis == "instances" and methods.takes_images(series.pk):
             missing = self._shared.ledger.missing(series)
             in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
             if before or settings.by == "image" or in_vain:
@@ -252,22 +274,25 @@ class Asker:
         size = 1 if self._shared.methods.lists_refused else _BATCH
         for batch in _batches(step.instances, size):
             outcome = self._request(series, step, batch, ())
-            refused = isinstance(outcome.error, StatusError) and not outcome.arrived
-            if refused and len(batch) > 1 and not outcome.is_overload:
-                outcome = self._one_by_one(series, step, batch)
+            if outcome.is_refused and not self._shared.methods.lists_refused:
+                outcome = self._after_refusal(series, step, batch, outcome)
             if outcome.error is not None or self._shared.is_cancelled():
                 break
         return outcome
 
-    def _one_by_one(self, series: LedgerSeries, step: _Step, batch: Mapping[str, str]) -> _Outcome:
+    def _after_refusal(
+        self, series: LedgerSeries, step: _Step, batch: Mapping[str, str], outcome: _Outcome
+    ) -> _Outcome:
         """Ask for each instance of a list that was refused, to learn what is refused of it."""
-        outcome = _Outcome(Progress(), None, None, 0)
+        if len(batch) == 1:
+            self._shared.methods.image_refused(series.pk)
+            return outcome
         for uid, sop_class in batch.items():
             outcome = self._request(series, step, {uid: sop_class}, ())
             if outcome.arrived:
                 self._shared.methods.lists_refused = True
-            elif isinstance(outcome.error, StatusError) and not self._shared.methods.lists_refused:
-                self._shared.methods.image_refused = True
+            elif outcome.is_refused and not self._shared.methods.lists_refused:
+                self._shared.methods.image_refused(series.pk)
                 return outcome
             if self._shared.is_cancelled():
                 break
@@ -310,7 +335,7 @@ class Asker:
                 self._settle(series, unit, flight, is_over=error is not None)
             self._take_extras(series, unit)
         result = flight.operation.result if flight.operation is not None else None
-        arrived = self._arrived(series, unit)
+        arrived = self._arrived(series, unit) + unit.again
         outcome = _Outcome(flight.progress, result, error, arrived)
         self._close_request(request, outcome, time.monotonic() - started)
         if error is not None and flight.operation is None and is_outage(error):
@@ -423,7 +448,7 @@ class Asker:
             wanted = len(unit.expected) if unit.expected is not None else None
             if wanted is not None and arrived >= wanted:
                 return
-            if sent and arrived >= sent and not is_over:
+            if sent and arrived + unit.again >= sent and not is_over:
                 return
             if is_over and not arrived and not sent:
                 return
@@ -479,11 +504,13 @@ class Asker:
         unusable = isinstance(error, NoPresentationContextError) or status in _REFUSED_CLASS
         if status == _UNKNOWN_DESTINATION or unusable:
             assert error is not None
-            shared.methods.refuse(step.method, error.message)
-            if step.method == MOVE:
+            is_news = shared.methods.refuse(step.method, error.message)
+            if is_news and step.method == MOVE:
                 shared.tell(error.message)
                 self._show_entry()
             return
+        if outcome.is_vain:
+            shared.methods.was_vain(step.method)
         if outcome.is_overload:
             shared.load.overloaded(time.monotonic())
             shared.detail(f"{outcome.reason()} {shared.load.allowed} requests at once from now on")
@@ -491,6 +518,8 @@ class Asker:
             shared.load.overloaded(time.monotonic())
         elif outcome.arrived:
             shared.load.succeeded(seconds, outcome.arrived)
+            if step.level == "image":
+                shared.methods.image_brought()
             if shared.methods.brought(step.method):
                 way = f"C-{step.method.upper()}"
                 shared.tell(f"The PACS sends by {way} and not the other way: {way} from now on.")
@@ -519,10 +548,14 @@ class Asker:
         if step.method in shared.methods.refused:  # that was no attempt
             return self._again(series, here, series.attempts, 0.0, outcome)
         attempts = 0 if here > before else series.attempts + 1
-        if attempts > shared.settings.retries:
+        # The other way is tried at once, and whatever the number of retries.
+        is_new_way = attempts == 1 and shared.methods.choose(attempts) != step.method
+        if attempts > shared.settings.retries and not is_new_way:
             return self._close(series, "incomplete", here, self._why(series, here, outcome))
-        pause = shared.settings.backoff * 2.0 ** max(0, attempts - 1) if attempts else 0.0
-        return self._again(series, here, attempts, pause, outcome)
+        pause = shared.settings.backoff * 2.0 ** (attempts - 1)
+        return self._again(
+            series, here, attempts, pause if attempts and not is_new_way else 0.0, outcome
+        )
 
     def _again(
         self, series: LedgerSeries, here: int, attempts: int, pause: float, outcome: _Outcome

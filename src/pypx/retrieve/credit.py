@@ -33,6 +33,7 @@ class Unit:
 
     Attributes:
         arrived: SOP Instance UIDs of what came of it and is stored.
+        again: How many instances of its series came that were not expected any more.
         refused: How many instances were not stored here.
         last: When something came last (monotonic).
     """
@@ -44,9 +45,13 @@ class Unit:
         self.series = frozenset(series)
         self.expected = None if expected is None else frozenset(expected)
         self.arrived: set[str] = set()
-        self.refused = 0
+        self.again = self.refused = 0
         self.last = time.monotonic()
         self.originator: tuple[str, int] | None = None
+
+    def has(self, event: InstanceReceived) -> bool:
+        """Whether it is about the series of an instance."""
+        return event.series_instance_uid in self.series
 
     def wants(self, event: InstanceReceived) -> bool:
         """Whether its UIDs are what is expected."""
@@ -132,6 +137,7 @@ class Credit:
                 self._count(unit, event)
             elif event.is_stored and self._units:
                 self._unclaimed.append(event)
+                self._count_again(event)
         if not event.is_stored and event.status >> 8 == _OUT_OF_RESOURCES:
             self.full = event.comment or "out of resources"
         if self._throttle is not None and event.bytes:
@@ -144,6 +150,13 @@ class Credit:
             if unit.wants(event):
                 return unit
         return None
+
+    def _count_again(self, event: InstanceReceived) -> None:
+        """Note what a PACS sends again because it is asked for a whole series once more."""
+        for unit in self._units:
+            if unit.has(event) and self._is_of(event, unit):
+                unit.again += 1
+                unit.last = time.monotonic()
 
     def _count(self, unit: Unit, event: InstanceReceived) -> None:
         unit.last = time.monotonic()

@@ -121,13 +121,14 @@ def preparing(
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
         on_query: Hears of each query that is done with.
-        tell: Takes a sentence for the user; it is kept for the report as well.
+        tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
     """
     ledger = archive.ledger
 
     def keep(sentence: str) -> None:
-        tell(sentence)
+        for line in sentence.splitlines():
+            tell(line)
         ledger.note(transfer, sentence)
 
     throttle = Throttle(settings.max_rate) if settings.max_rate else None

@@ -43,7 +43,8 @@ _LONGEST_RETRY = 30.0  # seconds between looks for a PACS that is away
 _LOOK = 0.5
 _BROKEN = (NetworkError, AssociationError, RemoteProtocolError)
 _IDLE = object()
-_MOST_IN_VAIN = 4  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN = 10  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN_LATER = 100  # the same, once something came: some may be broken, or off line
 
 
 class _InVainError(PypxError):
@@ -322,9 +323,12 @@ class Retrieval:
         with self._changed:
             self._in_vain = 0 if came else self._in_vain + 1
             is_last = self._active == 1 and not self._later
-            if self._in_vain >= _MOST_IN_VAIN * (self._settings.retries + 1) and not (
-                is_last and not self._ledger.waiting(self._transfer)
-            ):
+            # Each thread tries both methods at least.
+            settings = self._settings
+            has_come = self._shared.credit.instances > 0
+            most = (_MOST_IN_VAIN_LATER if has_come else _MOST_IN_VAIN) * (settings.retries + 1)
+            most = max(most, 2 * settings.associations)
+            if self._in_vain >= most and not (is_last and not self._ledger.waiting(self._transfer)):
                 self.error = self.error or _InVainError(
                     f"{self._in_vain} requests in a row brought nothing. The last: {reason}",
                     hint="The same command later asks only for what is missing.",
