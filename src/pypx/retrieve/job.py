@@ -136,13 +136,19 @@ def preparing(
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
         on_query: Hears of each query that is done with.
-        tell: Takes a sentence for the user; it is kept for the report as well.
+        tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
     """
     ledger = archive.ledger
 
+    told: set[str] = set()
+
     def keep(sentence: str) -> None:
-        tell(sentence)
+        if sentence in told:  # each request would say it once more
+            return
+        told.add(sentence)
+        for line in sentence.splitlines():
+            tell(line)
         ledger.note(transfer, sentence)
 
     throttle = Throttle(settings.max_rate) if settings.max_rate else None
@@ -195,6 +201,7 @@ def preparing(
                 max_studies=settings.max_studies,
                 tell=keep,
                 detail=detail,
+                is_cancelled=lambda: job.is_cancelled,
             )
 
         job: Retrieval

@@ -292,7 +292,7 @@ class Retrieval:
         try:
             if isinstance(task, Query):
                 state = planner.find_studies(task)
-                if state != "found":
+                if state not in ("found", OPEN):
                     self._on_query(task, state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
