@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,58 @@ def write_config(home: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+# For px retrieve --------------------------------------------------------------------------
+
+SOON = {"pypx.cli.job_options._BACKOFF": 0.01, "pypx.retrieve.asking._AFTER_ERROR": 0.2}
+"""What makes a job ask again at once, for :func:`impatient` and for ``soon``."""
+
+Serve = Callable[..., Address]
+
+
+@pytest.fixture
+def soon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let jobs wait less, and give the configuration, to which more may be written."""
+    for name, value in SOON.items():
+        monkeypatch.setattr(name, value)
+    return write_config(home, "[listen]\nsettle = 0.2\n")
+
+
+@pytest.fixture
+def serve(samples: Archive, listener_port: int) -> Iterator[Serve]:
+    """Start a PACS with these faults, which knows us."""
+    here = {"PYPX": Address("PYPX", "127.0.0.1", listener_port)}
+    with ExitStack() as stack:
+
+        def start(*faults: str, source: Archive = samples) -> Address:
+            served = Pacs(source, destinations=here, faults=faults)
+            return stack.enter_context(served).address
+
+        yield start
+
+
+@pytest.fixture
+def listener_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def retrieve(px: Px, soon: Path, listener_port: int) -> Callable[..., Ran]:
+    """Run px retrieve with our listener on ``listener_port``."""
+    return lambda *arguments, **options: px(
+        "retrieve", "--port", listener_port, *arguments, **options
+    )
+
+
+def result_rows(path: Path) -> list[tuple[str, str]]:
+    """Give number and status of each line of the results of a list."""
+    import csv
+
+    with Path(f"{path}.result.csv").open(encoding="utf-8", newline="") as file:
+        return [(line["row"], line["status"]) for line in csv.DictReader(file)]
+
+
+def stored(home: Path) -> int:
+    """Count the images of the user's archive."""
+    return len(list((home / "pypx").glob("[!.]*/**/*.dcm")))
