@@ -167,6 +167,11 @@ class _Outcome:
         out_of_resources = status is not None and status >> 8 == 0xA7
         return self.is_empty_success or (out_of_resources and not self.arrived)
 
+    @property
+    def sent(self) -> int:
+        """How many instances the PACS says that it sent."""
+        return (self.progress.completed or 0) + (self.progress.warning or 0)
+
     def reason(self) -> str:
         """Say what was wrong, in a sentence; empty if nothing was."""
         if self.error is not None:
@@ -175,9 +180,8 @@ class _Outcome:
             return "The PACS reported success, but sent nothing."
         if self.progress.failed:
             return f"The PACS reported {self.progress.failed} failed sub-operations."
-        sent = (self.progress.completed or 0) + (self.progress.warning or 0)
-        if sent > self.arrived:
-            return f"The PACS says that it sent {sent} instances, and {self.arrived} arrived."
+        if self.sent > self.arrived:
+            return f"The PACS says that it sent {self.sent} instances, and {self.arrived} arrived."
         return ""
 
 
@@ -522,6 +526,17 @@ class Asker:
                 shared.tell(f"The PACS sends by {way} and not the other way: {way} from now on.")
                 if step.method == GET:
                     self._show_entry()
+        if step.method == MOVE and shared.landing is not None:
+            self._doubt_listener(shared.landing, outcome)
+
+    def _doubt_listener(self, landing: Landing, outcome: _Outcome) -> None:
+        """Say so where a PACS sends to a listener of another process, and nothing comes here."""
+        if outcome.sent and not outcome.arrived and landing.receiver is None:
+            self._shared.tell(
+                f"The PACS says that it sends to the listener on {landing.own.host}:"
+                f"{landing.own.port}, which is of another process, and nothing of it is in this"
+                " archive: is it of another one? Then take another port with --port."
+            )
 
     def _show_entry(self) -> None:
         """Say what the administrator of the PACS would enter, so that C-MOVE works."""
@@ -529,12 +544,7 @@ class Asker:
         if landing is None:
             return
         if landing.receiver is None and MOVE not in self._shared.methods.refused:
-            self._shared.tell(
-                f"The listener on {landing.own.host}:{landing.own.port} is of another process, and"
-                " nothing of what it may have received is in this archive: is it of another one?"
-                " Then take another port with --port."
-            )
-            return
+            return  # the PACS knows us: see _doubt_listener
         entry = entry_for(landing.seen_from(self._client.address))
         self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
 
