@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -210,3 +211,27 @@ def result_rows(path: Path) -> list[tuple[str, str]]:
 def stored(home: Path) -> int:
     """Count the images of the user's archive."""
     return len(list((home / "pypx").glob("[!.]*/**/*.dcm")))
+
+
+@pytest.fixture
+def before_image(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Do something before a PACS of this process sends its n-th image; n counts from 1."""
+    from pypx.client.store import Instance
+    from pypx.pacs.behaviour import Behaviour, Send
+
+    todo: dict[int, Callable[[], None]] = {}
+    sent, lock = [0], threading.Lock()
+
+    def sending(_: Behaviour, send: Send) -> Send:
+        def counted(instance: Instance) -> int:
+            with lock:
+                sent[0] += 1
+                do = todo.pop(sent[0], None)
+            if do is not None:
+                do()
+            return send(instance)
+
+        return counted
+
+    monkeypatch.setattr(Behaviour, "sending", sending)
+    return todo.__setitem__
