@@ -19,6 +19,7 @@ from pypx.client.move import Move, Progress, RetrieveResult
 from pypx.client.sop_classes import SOPClasses
 from pypx.dimse.status import Category
 from pypx.errors import (
+    ConfigError,
     NetworkError,
     NoPresentationContextError,
     PeerTimeoutError,
@@ -183,6 +184,11 @@ class _Outcome:
         )
         return not self.arrived and not is_lost and not self.is_overload
 
+    @property
+    def sent(self) -> int:
+        """How many instances the PACS says that it sent."""
+        return (self.progress.completed or 0) + (self.progress.warning or 0)
+
     def reason(self) -> str:
         """Say what was wrong, in a sentence; empty if nothing was."""
         if self.error is not None:
@@ -191,9 +197,8 @@ class _Outcome:
             return "The PACS reported success, but sent nothing."
         if self.progress.failed:
             return f"The PACS reported {self.progress.failed} failed sub-operations."
-        sent = (self.progress.completed or 0) + (self.progress.warning or 0)
-        if sent > self.arrived:
-            return f"The PACS says that it sent {sent} instances, and {self.arrived} arrived."
+        if self.sent > self.arrived:
+            return f"The PACS says that it sent {self.sent} instances, and {self.arrived} arrived."
         return ""
 
 
@@ -338,10 +343,15 @@ class Asker:
         arrived = self._arrived(series, unit) + unit.again
         outcome = _Outcome(flight.progress, result, error, arrived)
         self._close_request(request, outcome, time.monotonic() - started)
-        if error is not None and flight.operation is None and is_outage(error):
+        if error is not None and flight.operation is None and self._is_end(error):
             raise error  # the PACS was not even asked
         self._learn(step, outcome, time.monotonic() - started)
         return outcome
+
+    def _is_end(self, error: PypxError) -> bool:
+        """Whether an error without a request is more than one of this request."""
+        has_no_port = isinstance(error, ConfigError) and MOVE in self._shared.methods.refused
+        return is_outage(error) or (has_no_port and self._shared.settings.method == MOVE)
 
     def _unit(
         self,
@@ -371,11 +381,7 @@ class Asker:
             return self._begin_get(series, step, keys, instances, flight)
         landing = self._shared.landing
         assert landing is not None  # else C-MOVE is refused from the beginning
-        complaint = landing.ensure()
-        if complaint:
-            self._shared.tell(
-                f"The listener on {landing.own.host}:{landing.own.port} runs, but: {complaint}"
-            )
+        self._ensure(landing)
         move = self._client.move(
             keys,
             destination=landing.own.ae_title,
@@ -386,6 +392,25 @@ class Asker:
         flight.unit.originator = self._client.calling_ae_title, move.message_id
         flight.operation = move
         return move
+
+    def _ensure(self, landing: Landing) -> None:
+        """See to it that somebody listens.
+
+        Raises:
+            ConfigError: The port cannot be had, and so there will be no C-MOVE.
+        """
+        try:
+            complaint = landing.ensure()
+        except ConfigError as error:
+            self._shared.methods.refuse(MOVE, error.message)
+            if self._shared.settings.method != MOVE:
+                self._shared.tell(f"{error.message} So there is no C-MOVE. {error.hint}")
+            raise
+        where = f"{landing.own.host}:{landing.own.port}"
+        if complaint:
+            self._shared.tell(f"The listener on {where} runs, but: {complaint}")
+        elif landing.receiver is None and self._shared.settings.max_rate is not None:
+            self._shared.tell(f"The listener on {where} is of another process: no --max-rate.")
 
     def _begin_get(
         self,
@@ -520,18 +545,32 @@ class Asker:
             shared.load.succeeded(seconds, outcome.arrived)
             if step.level == "image":
                 shared.methods.image_brought()
-            if shared.methods.brought(step.method):
+            if shared.methods.brought(step.method) and not shared.methods.refused:
                 way = f"C-{step.method.upper()}"
                 shared.tell(f"The PACS sends by {way} and not the other way: {way} from now on.")
-                if step.method == GET and MOVE not in shared.methods.refused:
+                if step.method == GET:
                     self._show_entry()
+        if step.method == MOVE and shared.landing is not None:
+            self._doubt_listener(shared.landing, outcome)
+
+    def _doubt_listener(self, landing: Landing, outcome: _Outcome) -> None:
+        """Say so where a PACS sends to a listener of another process, and nothing comes here."""
+        if outcome.sent and not outcome.arrived and landing.receiver is None:
+            self._shared.tell(
+                f"The PACS says that it sends to the listener on {landing.own.host}:"
+                f"{landing.own.port}, which is of another process, and nothing of it is in this"
+                " archive: is it of another one? Then take another port with --port."
+            )
 
     def _show_entry(self) -> None:
         """Say what the administrator of the PACS would enter, so that C-MOVE works."""
         landing = self._shared.landing
-        if landing is not None:
-            entry = entry_for(landing.seen_from(self._client.address))
-            self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
+        if landing is None:
+            return
+        if landing.receiver is None and MOVE not in self._shared.methods.refused:
+            return  # the PACS knows us: see _doubt_listener
+        entry = entry_for(landing.seen_from(self._client.address))
+        self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
 
     def _judge(self, series: LedgerSeries, before: int, step: _Step, outcome: _Outcome) -> Verdict:
         """Compare with what was expected, and decide whether to ask again."""

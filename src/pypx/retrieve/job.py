@@ -126,7 +126,12 @@ def preparing(
     """
     ledger = archive.ledger
 
+    told: set[str] = set()
+
     def keep(sentence: str) -> None:
+        if sentence in told:  # each request would say it once more
+            return
+        told.add(sentence)
         for line in sentence.splitlines():
             tell(line)
         ledger.note(transfer, sentence)
@@ -174,6 +179,7 @@ def preparing(
                 max_studies=settings.max_studies,
                 tell=keep,
                 detail=detail,
+                is_cancelled=lambda: job.is_cancelled,
             )
 
         job: Retrieval

@@ -86,7 +86,7 @@ class Retrieval:
         on_query: Hears when all that a query found is done with.
 
     Attributes:
-        state: ``running``, ``complete``, ``incomplete``, ``cancelled`` or ``failed``.
+        state: ``running``, ``complete``, ``incomplete``, ``unknown``, ``cancelled`` or ``failed``.
         error: What ended it before its end.
     """
 
@@ -164,6 +164,11 @@ class Retrieval:
         for flight in tuple(self._shared.flights):
             flight.cancel()
 
+    def leave(self) -> None:
+        """Call it ended though threads still wait for the PACS, as they may after ``cancel``."""
+        if self.state == "running":
+            self._end()
+
     @property
     def is_cancelled(self) -> bool:
         """Whether it is to end before its end."""
@@ -188,8 +193,10 @@ class Retrieval:
         elif self.error is not None:
             self.state, reason = "failed", self.error.message
         else:
-            bad = sum(1 for one in self._ledger.queries(self._transfer) if one.state != "complete")
-            self.state = "incomplete" if bad else "complete"
+            states = {one.state for one in self._ledger.queries(self._transfer)} - {"complete"}
+            self.state = "complete"
+            if states:
+                self.state = "unknown" if states == {"unknown"} else "incomplete"
         if not self._plan_only:
             seconds = time.monotonic() - self._started
             self._ledger.set_state(self._transfer, self.state, reason, seconds)
@@ -286,7 +293,7 @@ class Retrieval:
         try:
             if isinstance(task, Query):
                 state = planner.find_studies(task)
-                if state != "found":
+                if state not in ("found", OPEN):
                     self._on_query(task, state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
@@ -380,7 +387,7 @@ class Retrieval:
             self.error = error
             return
         self._away_since = self._away_since or now
-        if now - self._away_since > self._settings.outage:
+        if now - self._away_since >= self._settings.outage:
             self.error = error
             return
         pause = min(_LONGEST_RETRY, self._settings.backoff * 2.0 ** min(self._retries, 10))
