@@ -195,6 +195,7 @@ def preparing(
                 max_studies=settings.max_studies,
                 tell=keep,
                 detail=detail,
+                is_cancelled=lambda: job.is_cancelled,
             )
 
         job: Retrieval

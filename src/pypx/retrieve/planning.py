@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import LedgerSeries, LedgerStudy, Query, Transfer
-from pypx.errors import StatusError
+from pypx.errors import CancelledError, StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
 
 __all__ = ["Planner", "batches"]
@@ -34,6 +34,7 @@ class Planner:
         max_studies: A query that finds more is not retrieved; None for any number.
         tell: Takes a sentence for the user and the report.
         detail: Takes what only the curious want to know.
+        is_cancelled: Whether the user wants no more.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Planner:
         max_studies: int | None,
         tell: Callable[[str], None],
         detail: Callable[[str], None],
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._finder = finder
         self._ledger = ledger
@@ -52,17 +54,20 @@ class Planner:
         self._max_studies = max_studies
         self._tell = tell
         self._detail = detail
+        self._is_cancelled = is_cancelled
 
     def find_studies(self, query: Query) -> str:
         """Note down the studies of a query; give its state.
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
+            CancelledError: The user wants no more.
         """
         number = 0
         found = self._finder.studies(query.keys)
         try:
             for batch in batches(found, _BATCH):
+                self._check_cancelled()
                 number += len(batch)
                 if self._max_studies is not None and number > self._max_studies:
                     found.close()
@@ -87,6 +92,7 @@ class Planner:
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
+            CancelledError: The user wants no more.
         """
         try:
             found = self._finder.series(_found(study), keys)
@@ -100,9 +106,14 @@ class Planner:
             self._add_whole_study(study)
         else:
             for one in series:
+                self._check_cancelled()
                 self._add_series(study, one, keys)
         is_whole = found.is_whole or found.refused  # then it is asked for as a whole
         self._ledger.close_study(study, "planned", "" if is_whole else _MORE.format("series"))
+
+    def _check_cancelled(self) -> None:
+        if self._is_cancelled():
+            raise CancelledError("The job was cancelled while it looked for what there is.")
 
     def _add_whole_study(self, study: LedgerStudy) -> None:
         count = study.number_of_instances
