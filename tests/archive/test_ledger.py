@@ -163,6 +163,15 @@ class TestQueries:
         ledger.close_query(query, "incomplete")
         assert ledger.settled_queries(transfer) == []
 
+    def test_only_the_query_of_a_study_is_looked_at(self, ledger: Ledger) -> None:
+        transfer = begin(ledger, {"PatientID": "1"}, {"PatientID": "2"})
+        first, second = find(ledger, transfer), find(ledger, transfer)
+        for study in (first, second):
+            ledger.close_study(study, "planned")
+        assert len(ledger.settled_queries(transfer)) == 2
+        ((query, _),) = ledger.settled_queries(transfer, second.pk)
+        assert query.number == 2
+
     def test_one_that_found_nothing_is_settled(self, ledger: Ledger) -> None:
         transfer = begin(ledger)
         query = ledger.next_query(transfer)
@@ -218,6 +227,21 @@ class TestSeries:
         assert ledger.next_series(transfer) is None, "nothing of it is to be asked for"
         assert expect(ledger, transfer, study, [1, 2]).state == "open", "it was planned again"
         assert ledger.waiting(transfer) == 1
+
+    def test_series_of_a_study_that_is_not_planned_yet_can_be_left_out(
+        self, ledger: Ledger
+    ) -> None:
+        transfer = begin(ledger)
+        study = find(ledger, transfer)
+        for number in range(3):
+            expect(ledger, transfer, study, [number], f"{SERIES}.{number}")
+        assert ledger.waiting(transfer) == 3
+        assert ledger.waiting(transfer, 2) == 2
+        assert ledger.waiting(transfer, planned=True) == 0
+        assert ledger.next_series(transfer, planned=True) is None
+        ledger.close_study(study, "planned")
+        assert ledger.waiting(transfer, planned=True) == 3
+        assert ledger.next_series(transfer, planned=True) is not None
 
     def test_what_arrives_is_no_longer_missing(self, archive: Archive, ledger: Ledger) -> None:
         transfer = begin(ledger)

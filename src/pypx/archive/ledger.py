@@ -224,17 +224,20 @@ class Ledger:
         with self._index.reading() as connection:
             return ledger_rows.standing_of(connection, query)
 
-    def settled_queries(self, transfer: Transfer) -> list[tuple[Query, Standing]]:
-        """Give queries whose studies and series are all done, and that are not closed yet."""
-        query = (
-            f"SELECT {ledger_rows.QUERY_COLUMNS} FROM transfer_query q"
-            " WHERE transfer_pk = ? AND state = 'found' AND NOT EXISTS (SELECT 1 FROM"
-            " transfer_study t WHERE t.query_pk = q.pk AND (t.state IN ('open', 'busy') OR EXISTS"
-            " (SELECT 1 FROM transfer_series s WHERE s.study_pk = t.pk"
-            " AND s.state IN ('open', 'busy'))))"
+    def settled_queries(
+        self, transfer: Transfer, study_pk: int | None = None
+    ) -> list[tuple[Query, Standing]]:
+        """Give queries whose studies and series are all done, and that are not closed yet.
+
+        Args:
+            transfer: Of which transfer.
+            study_pk: Look only at the query that found this study.
+        """
+        query = ledger_rows.SETTLED.format(
+            "" if study_pk is None else ledger_rows.OF_STUDY.format(int(study_pk))
         )
         with self._reading(transfer) as connection:
-            rows = connection.execute(query, (transfer.pk,)).fetchall()
+            rows = connection.execute(query, {"transfer": transfer.pk}).fetchall()
             queries = [ledger_rows.query_of(row) for row in rows]
             return [(one, ledger_rows.standing_of(connection, one)) for one in queries]
 
@@ -359,10 +362,19 @@ class Ledger:
             )
         return replace(added, here_before=here, received=here, state=state)
 
-    def next_series(self, transfer: Transfer, study_pk: int | None = None) -> LedgerSeries | None:
-        """Take the first series that nobody has asked for, of one study where that is given."""
-        of_study = "" if study_pk is None else f" AND study_pk = {int(study_pk)}"
-        row = self._take("transfer_series", transfer, "pk", "pk", of_study)
+    def next_series(
+        self, transfer: Transfer, study_pk: int | None = None, *, planned: bool = False
+    ) -> LedgerSeries | None:
+        """Take the first series that nobody has asked for.
+
+        Args:
+            transfer: Of which transfer.
+            study_pk: Of which study; None for any.
+            planned: Only of studies of which all series are known.
+        """
+        condition = "" if study_pk is None else f" AND study_pk = {int(study_pk)}"
+        condition += ledger_rows.PLANNED if planned else ""
+        row = self._take("transfer_series", transfer, "pk", "pk", condition)
         return None if row is None else self.series_of(row[0])
 
     def series_of(self, pk: int) -> LedgerSeries:
@@ -433,12 +445,20 @@ class Ledger:
             ).fetchone()
         return row is not None
 
-    def waiting(self, transfer: Transfer) -> int:
-        """Count the series that nobody has asked for yet."""
+    def waiting(self, transfer: Transfer, most: int = -1, *, planned: bool = False) -> int:
+        """Count the series that nobody has asked for yet.
+
+        Args:
+            transfer: Of which transfer.
+            most: Where to stop counting.
+            planned: Only those of studies of which all series are known.
+        """
+        condition = ledger_rows.PLANNED if planned else ""
         with self._reading(transfer) as connection:
             row = connection.execute(
-                "SELECT count(*) FROM transfer_series WHERE transfer_pk = ? AND state = 'open'",
-                (transfer.pk,),
+                "SELECT count(*) FROM (SELECT 1 FROM transfer_series"
+                f" WHERE transfer_pk = ? AND state = 'open'{condition} LIMIT ?)",
+                (transfer.pk, most),
             ).fetchone()
         return int(row[0])
 
@@ -514,8 +534,9 @@ class Ledger:
 
     def totals(self, transfer: Transfer) -> Totals:
         """Sum a transfer up; a series counts as it was last noted down, one under way as it is."""
+        # They take a while, and who receives looks things up over the connection that all share.
+        (series,) = self._stream(transfer, ledger_rows.TOTALS, (transfer.pk,))
         with self._reading(transfer) as connection:
-            series = connection.execute(ledger_rows.TOTALS, (transfer.pk,)).fetchone()
             (left,) = connection.execute(
                 "SELECT (SELECT count(*) FROM transfer_query WHERE transfer_pk = ?1"
                 " AND state IN ('open', 'busy')) + (SELECT count(*) FROM transfer_study"

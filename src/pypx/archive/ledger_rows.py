@@ -16,9 +16,12 @@ from pypx.errors import IndexUnavailableError
 __all__ = [
     "HERE",
     "MISSING",
+    "OF_STUDY",
+    "PLANNED",
     "QUERY_COLUMNS",
     "RESUME",
     "SERIES",
+    "SETTLED",
     "STUDY_COLUMNS",
     "TOTALS",
     "TRANSFER",
@@ -52,6 +55,21 @@ HERE = (
     " JOIN study y ON y.pk = x.study_pk WHERE y.study_instance_uid = t.study_instance_uid) END"
 )
 """What the archive has of a series: of the expected instances if they are known."""
+PLANNED = (
+    " AND EXISTS (SELECT 1 FROM transfer_study t WHERE t.pk = study_pk"
+    " AND t.state IN ('planned', 'failed'))"
+)
+# Of what is still to be done there is little, and of what is done very much: CROSS JOIN and the
+# plus signs keep SQLite from going through that.
+SETTLED = (
+    f"SELECT {QUERY_COLUMNS} FROM transfer_query q"
+    " WHERE transfer_pk = :transfer AND state = 'found'{} AND NOT EXISTS (SELECT 1"
+    " FROM transfer_study t WHERE t.transfer_pk = :transfer AND t.state IN ('open', 'busy')"
+    " AND +t.query_pk = q.pk) AND NOT EXISTS (SELECT 1 FROM transfer_series s CROSS JOIN"
+    " transfer_study t ON t.pk = s.study_pk WHERE s.transfer_pk = :transfer"
+    " AND s.state IN ('open', 'busy') AND +t.query_pk = q.pk)"
+)
+OF_STUDY = " AND pk = (SELECT query_pk FROM transfer_study WHERE pk = {})"
 MISSING = (
     "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
     " WHERE e.series_pk = ? AND NOT EXISTS"

@@ -7,8 +7,7 @@ series is to be asked for again, and when. Not here: which series is next, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from pypx.archive.ledger import Ledger
@@ -39,7 +38,8 @@ from pypx.values import frozen, replace
 __all__ = ["Asker", "Flight", "NoMethodError", "Shared", "Verdict"]
 
 _BATCH = 100  # SOP Instance UIDs of one request
-_LOOK = 0.05  # seconds between looks at what came
+_LOOK = 0.05  # seconds between the first looks at what came to another process
+_LONGEST_LOOK = 0.5
 _AFTER_ERROR = 1.0  # seconds without anything new, where the request itself has failed
 _UNKNOWN_DESTINATION = 0xA801
 _REFUSED_CLASS = (0x0122, 0x0124)  # SOP class not supported; not authorised
@@ -72,10 +72,9 @@ class Flight:
         self.operation: Move | Get | None = None
 
     def cancel(self) -> None:
-        """Have a C-CANCEL sent."""
+        """Have a C-CANCEL sent, if the request has gone out."""
         if self.operation is not None:
-            with suppress(PypxError):
-                self.operation.cancel()
+            self.operation.cancel()
 
 
 @frozen
@@ -130,11 +129,23 @@ class Verdict:
 
 @frozen
 class _Step:
-    """How a series is asked for."""
+    """How a series is asked for.
+
+    Attributes:
+        method: ``move`` or ``get``.
+        level: ``study``, ``series`` or ``image``.
+        asked: How many instances it is about; None where that is not known.
+        missing: SOP Instance UID to SOP Class UID of these, where that is known.
+    """
 
     method: str
     level: str
-    instances: Mapping[str, str] = {}
+    asked: int | None
+    missing: Mapping[str, str] | None = None
+
+    def part(self, missing: Mapping[str, str]) -> _Step:
+        """Ask for these only."""
+        return replace(self, asked=len(missing), missing=missing)
 
 
 @frozen
@@ -231,10 +242,10 @@ class Asker:
         before = ledger.here(series)
         if series.expected is not None and before >= series.expected:
             return self._close(series, "complete", before, "")
-        step = self._choose(series, before, is_study=bool(together))
+        step = self._choose(series, before, together)
         if series.expected and series.series_instance_uid:
             self._shared.promise(series.series_instance_uid, series.expected - before)
-        outcome = self._perform(series, step, together)
+        outcome = self._perform(series, step)
         return self._judge(series, before, step, outcome)
 
     def look(self, series: LedgerSeries) -> None:
@@ -249,7 +260,7 @@ class Asker:
 
     # How
 
-    def _choose(self, series: LedgerSeries, before: int, *, is_study: bool) -> _Step:
+    def _choose(self, series: LedgerSeries, before: int, together: Sequence[LedgerSeries]) -> _Step:
         """Decide how to ask: all of a series at first, then only for what is missing."""
         methods, settings = self._shared.methods, self._shared.settings
         method = methods.choose(series.attempts)
@@ -261,24 +272,25 @@ class Asker:
                 if MOVE in methods.refused
                 else "Try --method move, for which its administrator enters our address.",
             )
-        if is_study or not series.series_instance_uid:
-            return _Step(method, "study")
-        if series.basis == "instances" and methods.takes_images(series.pk):
-            missing = self._shared.ledger.missing(series)
-            in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
-            if before or settings.by == "image" or in_vain:
-                return _Step(method, "image", missing)
-        return _Step(method, "series")
+        if together or not series.series_instance_uid:
+            counts = [one.expected for one in (series, *together)]
+            known = [count for count in counts if count is not None]
+            return _Step(method, "study", sum(known) if len(known) == len(counts) else None)
+        if series.basis != "instances":
+            return _Step(method, "series", series.expected)
+        in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
+        is_part = before or settings.by == "image" or in_vain
+        level = "image" if is_part and methods.takes_images(series.pk) else "series"
+        missing = self._shared.ledger.missing(series)
+        return _Step(method, level, len(missing), missing)
 
-    def _perform(
-        self, series: LedgerSeries, step: _Step, together: Sequence[LedgerSeries]
-    ) -> _Outcome:
+    def _perform(self, series: LedgerSeries, step: _Step) -> _Outcome:
         if step.level != "image":
-            return self._request(series, step, step.instances, together)
+            return self._request(series, step)
         outcome = _Outcome(Progress(), None, None, 0)
         size = 1 if self._shared.methods.lists_refused else _BATCH
-        for batch in _batches(step.instances, size):
-            outcome = self._request(series, step, batch, ())
+        for batch in _batches(step.missing or {}, size):
+            outcome = self._request(series, step.part(batch))
             if outcome.is_refused and not self._shared.methods.lists_refused:
                 outcome = self._after_refusal(series, step, batch, outcome)
             if outcome.error is not None or self._shared.is_cancelled():
@@ -293,7 +305,7 @@ class Asker:
             self._shared.methods.image_refused(series.pk)
             return outcome
         for uid, sop_class in batch.items():
-            outcome = self._request(series, step, {uid: sop_class}, ())
+            outcome = self._request(series, step.part({uid: sop_class}))
             if outcome.arrived:
                 self._shared.methods.lists_refused = True
             elif outcome.is_refused and not self._shared.methods.lists_refused:
@@ -305,27 +317,23 @@ class Asker:
 
     # One request
 
-    def _request(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        instances: Mapping[str, str],
-        together: Sequence[LedgerSeries],
-    ) -> _Outcome:
+    def _request(self, series: LedgerSeries, step: _Step) -> _Outcome:
         """Make one request, from the line in the ledger to the last instance that comes of it."""
         shared = self._shared
-        number = len(instances) or series.expected
         request = shared.ledger.note_request(
-            shared.transfer, series, step.method, step.level, number
+            shared.transfer, series, step.method, step.level, step.asked
         )
-        unit = self._unit(series, step, instances, together)
+        every = () if step.level == "study" else (series.series_instance_uid,)
+        unit = Unit(series.study_instance_uid, every, step.missing)
         flight = Flight(step.method, step.level, series, unit)
         shared.credit.begin(unit)
         shared.flights.add(flight)
         started = time.monotonic()
         error: PypxError | None = None
         try:
-            operation = self._begin(series, step, instances, flight)
+            operation = self._begin(series, step, flight)
+            if shared.is_cancelled():  # before that there was nothing to cancel
+                flight.cancel()
             for progress in operation:
                 flight.progress = progress
                 if shared.is_cancelled():
@@ -353,32 +361,16 @@ class Asker:
         has_no_port = isinstance(error, ConfigError) and MOVE in self._shared.methods.refused
         return is_outage(error) or (has_no_port and self._shared.settings.method == MOVE)
 
-    def _unit(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        instances: Mapping[str, str],
-        together: Sequence[LedgerSeries],
-    ) -> Unit:
-        uids: Iterable[str] | None = instances or None
-        if uids is None and series.basis == "instances" and step.level == "series":
-            uids = self._shared.ledger.missing(series)
-        every = () if step.level == "study" else (series.series_instance_uid,)
-        expected = None if uids is None else frozenset(uids)
-        return Unit(series.study_instance_uid, every, expected)
-
-    def _begin(
-        self, series: LedgerSeries, step: _Step, instances: Mapping[str, str], flight: Flight
-    ) -> Move | Get:
+    def _begin(self, series: LedgerSeries, step: _Step, flight: Flight) -> Move | Get:
         keys = {"StudyInstanceUID": series.study_instance_uid}
         if self._shared.model == "patient":
             keys = {"PatientID": series.patient_id, **keys}
         if step.level != "study":
             keys["SeriesInstanceUID"] = series.series_instance_uid
         if step.level == "image":
-            keys["SOPInstanceUID"] = "\\".join(instances)
+            keys["SOPInstanceUID"] = "\\".join(step.missing or ())
         if step.method == GET:
-            return self._begin_get(series, step, keys, instances, flight)
+            return self._begin_get(step, keys, flight)
         landing = self._shared.landing
         assert landing is not None  # else C-MOVE is refused from the beginning
         self._ensure(landing)
@@ -412,22 +404,10 @@ class Asker:
         elif landing.receiver is None and self._shared.settings.max_rate is not None:
             self._shared.tell(f"The listener on {where} is of another process: no --max-rate.")
 
-    def _begin_get(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        keys: Mapping[str, str],
-        instances: Mapping[str, str],
-        flight: Flight,
-    ) -> Get:
+    def _begin_get(self, step: _Step, keys: Mapping[str, str], flight: Flight) -> Get:
         """Send a C-GET with contexts for just the SOP classes that are to come."""
-        wanted = instances or (
-            self._shared.ledger.missing(series) if series.basis == "instances" else {}
-        )
-        classes = tuple(dict.fromkeys(wanted.values()))
+        classes = tuple(dict.fromkeys((step.missing or {}).values()))
         known = SOPClasses(classes, exact=True) if classes and all(classes) else None
-        if step.level == "study":
-            known = None  # of its other series as well
         if known is None:
             known = self._client.sop_classes(keys, level=step.level, model=self._shared.model)
         self._client.release_idle()  # else it would hold one association more than is allowed
@@ -468,6 +448,7 @@ class Asker:
         ended = time.monotonic()
         quiet = min(shared.settings.settle, _AFTER_ERROR) if is_over else shared.settings.settle
         sent = (flight.progress.completed or 0) + (flight.progress.warning or 0)
+        look = _LOOK
         while not shared.is_cancelled() and not shared.credit.full:
             arrived = self._arrived(series, unit) + unit.refused
             wanted = len(unit.expected) if unit.expected is not None else None
@@ -477,9 +458,11 @@ class Asker:
                 return
             if is_over and not arrived and not sent:
                 return
-            if time.monotonic() - max(ended, activity()) >= quiet:
+            left = quiet - (time.monotonic() - max(ended, activity()))
+            if left <= 0:
                 return
-            time.sleep(_LOOK)
+            shared.credit.wait(unit, min(left, look))
+            look = min(look * 2, _LONGEST_LOOK)
 
     def _arrived(self, series: LedgerSeries, unit: Unit) -> int:
         """Count what came of a request; from the index where another process receives."""
