@@ -32,7 +32,7 @@ from pypx.errors import (
 from pypx.retrieve.asking import Asker, Flight, Shared
 from pypx.retrieve.outage import is_busy, is_outage
 from pypx.retrieve.planning import Planner
-from pypx.values import frozen
+from pypx.values import frozen, replace
 
 __all__ = ["Retrieval", "Snapshot"]
 
@@ -111,6 +111,7 @@ class Retrieval:
         self._changed = threading.Condition()
         self._active = self._planning = 0
         self._later: list[tuple[float, int]] = []  # a heap of series by when they are due
+        self._under_way: set[tuple[str, str]] = set()
         self._broken: dict[tuple[str, int], int] = {}
         self._reached = False
         self._away_since: float | None = None
@@ -272,7 +273,19 @@ class Retrieval:
         return max(0.0, self._later[0][0] - time.monotonic()) if self._later else _LOOK
 
     def _pick(self) -> Task | None:
-        """Take what is next, and call it busy."""
+        """Take what is next, and call it busy.
+
+        A series that two queries found is not asked for twice at once: the second time it is looked
+        at when the first is over, and then is here.
+        """
+        while isinstance(task := self._first(), LedgerSeries):
+            if _key(task) not in self._under_way:
+                self._under_way.add(_key(task))
+                break
+            heapq.heappush(self._later, (time.monotonic() + _LOOK, task.pk))
+        return task
+
+    def _first(self) -> Task | None:
         if self._later and self._later[0][0] <= time.monotonic():
             return self._ledger.series_of(heapq.heappop(self._later)[1])
         waiting = 0 if self._plan_only else self._ledger.waiting(self._transfer)
@@ -291,9 +304,9 @@ class Retrieval:
         failure: PypxError | None = None
         try:
             if isinstance(task, Query):
-                state = planner.find_studies(task)
-                if state not in ("found", OPEN):
-                    self._on_query(task, state, None)
+                found = planner.find_studies(task)
+                if found.state not in ("found", OPEN):
+                    self._on_query(found, found.state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
             else:
@@ -304,6 +317,8 @@ class Retrieval:
         with self._changed:
             self._active -= 1
             self._planning -= not isinstance(task, LedgerSeries)
+            if isinstance(task, LedgerSeries):
+                self._under_way.discard(_key(task))
             if failure is None:
                 self._reached, self._away_since, self._retries = True, None, 0
                 self._settle_queries()
@@ -315,7 +330,15 @@ class Retrieval:
         together: list[LedgerSeries] = []
         if self._settings.by == "study" and self._is_untouched(series):
             together = self._rest_of_study(series)
-        verdict = asker.ask(series, together)
+        try:
+            verdict = asker.ask(series, together)
+        except PypxError as error:
+            for one in together:
+                self._open_again(one, error.message)
+            raise
+        finally:
+            with self._changed:
+                self._under_way.difference_update(map(_key, together))
         for one in together:
             asker.look(one)
         self._count_vain(verdict.series.received > series.received, verdict.series.reason)
@@ -347,6 +370,10 @@ class Retrieval:
         ]
         if not all(one.state == OPEN and self._is_untouched(one) for one in others):
             return []
+        with self._changed:
+            if any(_key(one) in self._under_way for one in others):
+                return []
+            self._under_way.update(map(_key, others))
         taken = (self._ledger.next_series(self._transfer, series.study_pk) for _ in others)
         return [one for one in taken if one is not None]
 
@@ -357,8 +384,7 @@ class Retrieval:
         for query, standing in self._ledger.settled_queries(self._transfer):
             state, reason = _state_of(query, standing)
             self._ledger.close_query(query, state, reason)
-            closed = Query(query.pk, query.number, query.keys, state, reason)
-            self._on_query(closed, state, standing)
+            self._on_query(replace(query, state=state, reason=reason), state, standing)
 
     # What goes wrong
 
@@ -405,7 +431,7 @@ class Retrieval:
         """Leave a task that breaks the association each time."""
         if isinstance(task, Query):
             self._ledger.close_query(task, "failed", reason)
-            self._on_query(task, "failed", None)
+            self._on_query(replace(task, state="failed", reason=reason), "failed", None)
         elif isinstance(task, LedgerStudy):
             self._ledger.close_study(task, "failed", reason)
         else:
@@ -420,6 +446,10 @@ class Retrieval:
             attempts=series.attempts,
             reason=reason,
         )
+
+
+def _key(series: LedgerSeries) -> tuple[str, str]:
+    return series.study_instance_uid, series.series_instance_uid
 
 
 def _state_of(query: Query, standing: Standing) -> tuple[str, str]:
