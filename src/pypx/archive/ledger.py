@@ -359,9 +359,22 @@ class Ledger:
             )
         return replace(added, here_before=here, received=here, state=state)
 
-    def next_series(self, transfer: Transfer, study_pk: int | None = None) -> LedgerSeries | None:
-        """Take the first series that nobody has asked for, of one study where that is given."""
+    def next_series(
+        self, transfer: Transfer, study_pk: int | None = None, *, of_planned: bool = False
+    ) -> LedgerSeries | None:
+        """Take the first series that nobody has asked for.
+
+        Args:
+            transfer: Which.
+            study_pk: Of this study only.
+            of_planned: Only of studies that nobody adds series to any more.
+        """
         of_study = "" if study_pk is None else f" AND study_pk = {int(study_pk)}"
+        if of_planned:
+            of_study += (
+                " AND (SELECT state FROM transfer_study t WHERE t.pk = study_pk)"
+                " IN ('planned', 'failed')"
+            )
         row = self._take("transfer_series", transfer, "pk", "pk", of_study)
         return None if row is None else self.series_of(row[0])
 

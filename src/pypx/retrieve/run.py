@@ -270,13 +270,19 @@ class Retrieval:
         if self._later and self._later[0][0] <= time.monotonic():
             return self._ledger.series_of(heapq.heappop(self._later)[1])
         waiting = 0 if self._plan_only else self._ledger.waiting(self._transfer)
+        task: Task | None = None
         if waiting and (self._planning or waiting >= _AHEAD):
-            return self._ledger.next_series(self._transfer)
-        task: Task | None = self._ledger.next_study(self._transfer)
+            task = self._next_series()
+        task = task or self._ledger.next_study(self._transfer)
         task = task or self._ledger.next_query(self._transfer)
         if task is None and waiting:
-            task = self._ledger.next_series(self._transfer)
+            task = self._next_series()
         return task
+
+    def _next_series(self) -> LedgerSeries | None:
+        # A study is asked for as a whole only when another thread does not add series to it.
+        is_by_study = self._settings.by == "study"
+        return self._ledger.next_series(self._transfer, of_planned=is_by_study)
 
     # One task
 
