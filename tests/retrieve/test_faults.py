@@ -85,6 +85,14 @@ def test_dropped_objects_come_with_the_next_request(run: Run, samples: Archive, 
     }
 
 
+@pytest.mark.parametrize("by", ["study", "series", "image"])
+def test_nothing_is_sent_twice(run: Run, samples: Archive, by: str) -> None:
+    """Neither while threads plan and others ask, nor because two of them ask for one study."""
+    found = run(by=by, associations=4)
+    is_whole(found, uids(samples))
+    assert sum(request.completed or 0 for request in found.requests) == SAMPLE_INSTANCES
+
+
 def test_two_faults_that_hide_each_other(run: Run, samples: Archive) -> None:
     is_whole(run("send-twice", "drop-objects=2"), uids(samples))
 
