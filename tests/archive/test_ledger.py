@@ -413,14 +413,17 @@ class TestTotals:
 KILLED = """
 import os, sys
 from pypx.archive import Archive
+from tests.archive.helpers import store
 from tests.archive.ledgers import begin, expect, find
-ledger = Archive(sys.argv[1], durability="none").ledger
+archive = Archive(sys.argv[1], durability="none")
+ledger = archive.ledger
 transfer = begin(ledger, {"PatientID": "1"}, {"PatientID": "2"})
 study = find(ledger, transfer)
 for number in range(3):
     expect(ledger, transfer, study, [number], f"1.2.3.{number}")
 ledger.next_query(transfer)
 ledger.next_series(transfer)
+store(archive, 1)
 ledger.close_series(ledger.next_series(transfer), "complete", received=1, attempts=1)
 os.kill(os.getpid(), 9)
 """
@@ -450,6 +453,36 @@ def test_a_resume_asks_again_for_what_was_given_up(ledger: Ledger) -> None:
     ledger.resume(transfer)
     series = ledger.next_series(transfer)
     assert series and (series.attempts, series.reason) == (0, "")
+
+
+def test_a_resume_asks_again_for_what_is_here_no_more(archive: Archive, ledger: Ledger) -> None:
+    paths = [Path(store(archive, number).path) for number in (1, 2)]
+    transfer = plan(ledger, [1, 2], state="complete")
+    ledger.close_query(next(ledger.queries(transfer)), "complete")
+    ledger.resume(transfer)
+    assert [one.state for one in ledger.queries(transfer)] == ["complete"]
+    assert ledger.next_series(transfer) is None
+    paths[0].unlink()
+    archive.rebuild()
+    ledger.resume(transfer)
+    assert [one.state for one in ledger.queries(transfer)] == ["found"]
+    series = ledger.next_series(transfer)
+    assert series and len(ledger.missing(series)) == 1
+
+
+def test_what_cannot_be_asked_for_is_not_asked_for(ledger: Ledger) -> None:
+    transfer = ledger.begin("hospital", {}, "f")
+    for _ in range(2):  # a killed process notes all rows down once more
+        ledger.refuse_query(transfer, 2, {"PatientID": "1"}, "It has no heading.")
+        ledger.add_queries(transfer, [(3, {"PatientID": "2"})])
+        ledger.resume(transfer)
+        first, second = ledger.queries(transfer)
+        assert (first.state, first.reason) == ("malformed", "It has no heading.")
+        assert second.state == "open"
+    query = ledger.next_query(transfer)
+    assert query and query.number == 3
+    assert ledger.next_query(transfer) is None
+    assert ledger.standing(first).studies == 0
 
 
 TAKER = """

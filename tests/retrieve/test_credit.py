@@ -90,6 +90,16 @@ def test_without_an_originator_what_the_pacs_sends_beside_is_noticed() -> None:
     assert [event.sop_instance_uid for event in job.end(unit)] == ["x"], "a CT pushed the other"
 
 
+def test_what_is_sent_again_with_its_series_is_counted_apart() -> None:
+    job, unit = credit(), Unit("1", ["1.1"], ["b"])
+    unit.originator = ("PYPX", 7)
+    job.begin(unit)
+    for uid in ("a", "b", "c"):
+        job.instance_received(came(uid, originator=("PYPX", 7)))
+    job.instance_received(came("d", over="a2"))
+    assert (unit.arrived, unit.again, job.instances) == ({"b"}, 2, 1)
+
+
 def test_what_comes_while_nothing_is_asked_for_is_nobodys() -> None:
     job, unit = credit(), Unit("1", ["1.1"], ["a"])
     job.instance_received(came("x"))

@@ -144,26 +144,10 @@ class Ledger:
                 )
 
     def resume(self, transfer: Transfer) -> None:
-        """Open again what a process had begun, or had not got complete."""
+        """Open again what a process had begun, or had not got complete, or what is here no more."""
         with self._changing(transfer) as connection:
-            for table, open_again in (
-                ("transfer_query", "'busy', 'failed', 'incomplete'"),
-                ("transfer_study", "'busy', 'failed'"),
-            ):
-                connection.execute(
-                    f"UPDATE {table} SET state = 'open', reason = ''"
-                    f" WHERE transfer_pk = ? AND state IN ({open_again})",
-                    (transfer.pk,),
-                )
-            connection.execute(
-                "UPDATE transfer_series SET state = 'open', attempts = 0, reason = ''"
-                " WHERE transfer_pk = ? AND state <> 'complete'",
-                (transfer.pk,),
-            )
-            connection.execute(
-                "UPDATE transfer SET state = 'running', reason = '', ended_at = '' WHERE pk = ?",
-                (transfer.pk,),
-            )
+            for statement in ledger_rows.RESUME:
+                connection.execute(statement, {"transfer": transfer.pk})
 
     def remove(self, transfer: Transfer) -> None:
         """Forget a transfer."""
@@ -200,6 +184,17 @@ class Ledger:
                 ((transfer.pk, number, json.dumps(dict(keys))) for number, keys in queries),
             )
 
+    def refuse_query(
+        self, transfer: Transfer, number: int, keys: Mapping[str, str], reason: str
+    ) -> None:
+        """Note down a row of a list that cannot be asked for; it is ``malformed`` for good."""
+        with self._changing(transfer) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO transfer_query (transfer_pk, number, keys, state, reason)"
+                " VALUES (?, ?, ?, 'malformed', ?)",
+                (transfer.pk, number, json.dumps(dict(keys)), reason),
+            )
+
     def next_query(self, transfer: Transfer) -> Query | None:
         """Take the first query that nobody has worked on."""
         row = self._take("transfer_query", transfer, ledger_rows.QUERY_COLUMNS, "pk")
@@ -223,6 +218,11 @@ class Ledger:
             parameters,
         ):
             yield ledger_rows.query_of(row)
+
+    def standing(self, query: Query) -> Standing:
+        """Say how the studies and series of a query stand."""
+        with self._index.reading() as connection:
+            return ledger_rows.standing_of(connection, query)
 
     def settled_queries(
         self, transfer: Transfer, study_pk: int | None = None

@@ -19,6 +19,7 @@ __all__ = [
     "OF_STUDY",
     "PLANNED",
     "QUERY_COLUMNS",
+    "RESUME",
     "SERIES",
     "SETTLED",
     "STUDY_COLUMNS",
@@ -74,6 +75,23 @@ MISSING = (
     " WHERE e.series_pk = ? AND NOT EXISTS"
     " (SELECT 1 FROM instance i WHERE i.sop_instance_uid = e.sop_instance_uid)"
 )
+RESUME = (
+    """UPDATE transfer_query SET state = 'open', reason = '' WHERE transfer_pk = :transfer
+    AND state IN ('busy', 'failed', 'incomplete', 'unknown')""",
+    """UPDATE transfer_study SET state = 'open', reason = '' WHERE transfer_pk = :transfer
+    AND state IN ('busy', 'failed')""",
+    """UPDATE transfer_series SET state = 'open', attempts = 0, reason = ''
+    WHERE transfer_pk = :transfer AND state <> 'complete'""",
+    # What was complete and is not any more, because somebody removed files.
+    f"""UPDATE transfer_series SET state = 'open', attempts = 0 WHERE pk IN (SELECT s.pk
+    FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk
+    WHERE s.transfer_pk = :transfer AND s.state = 'complete' AND s.expected > ({HERE}))""",
+    """UPDATE transfer_query SET state = 'found' WHERE state = 'complete' AND pk IN (SELECT
+    t.query_pk FROM transfer_study t JOIN transfer_series s ON s.study_pk = t.pk
+    WHERE s.transfer_pk = :transfer AND s.state = 'open')""",
+    "UPDATE transfer SET state = 'running', reason = '', ended_at = '' WHERE pk = :transfer",
+)
+"""What opens a transfer again, in this order."""
 # Of a series that two queries of one transfer found, the one with the most expected counts, and of
 # these the one with the most received. More than the PACS has of one series makes up for nothing
 # that is missing in another one.

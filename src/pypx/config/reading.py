@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.config.settings import DEFAULT_ARCHIVE, Config, Listen, Node
 from pypx.errors import ConfigError
+from pypx.net.limits import AcceptorLimits
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["config_path", "load", "read_text"]
@@ -61,14 +63,13 @@ def load(
     table = _table(file, text)
     forced = _forced_aet(aet, environ)
     chosen = archive or environ.get("PYPX_ARCHIVE") or table.get("archive") or DEFAULT_ARCHIVE
-    listen = table.get("listen", {})
     return Config(
         path=file,
         aet=check_ae_title(table.get("aet", DEFAULT_AE_TITLE)) if forced is None else forced,
         aet_forced=forced is not None,
         archive=_expand(chosen),
         layout=table.get("layout"),
-        listen=Listen(**{**listen, "allow": tuple(listen.get("allow", ()))}),
+        listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
     )
@@ -90,8 +91,32 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     from pypx.net.tls_settings import ClientTls  # few have it
 
     given = {} if tls is True else dict(tls)
-    paths = {key: _expand(given[key]) for key in ("ca", "certificate", "key") if key in given}
-    return Node(name, **values, tls=ClientTls(**given | paths))
+    return Node(name, **values, tls=ClientTls(**given | _paths(given)))
+
+
+def _listen(table: dict[str, Any]) -> Listen:
+    from pypx.config.amounts import parse_size  # only who has a file needs it
+    from pypx.config.checks import LIMITS
+
+    limits = {
+        key: parse_size(table[key]) if LIMITS[key].is_size else table[key]
+        for key in LIMITS
+        if key in table
+    }
+    others = {key: value for key, value in table.items() if key not in (*limits, "allow", "tls")}
+    tls = _server_tls(table["tls"]) if "tls" in table else None
+    allow = tuple(table.get("allow", ()))
+    return Listen(**others, allow=allow, limits=AcceptorLimits(**limits), tls=tls)
+
+
+def _server_tls(table: dict[str, Any]) -> ServerTls:
+    from pypx.net.tls_settings import ServerTls  # few have it
+
+    return ServerTls(**{**table, **_paths(table)})
+
+
+def _paths(table: dict[str, Any]) -> dict[str, str]:
+    return {key: _expand(table[key]) for key in ("ca", "certificate", "key") if key in table}
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

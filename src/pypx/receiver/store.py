@@ -12,7 +12,8 @@ from typing import Protocol
 
 from pypx.archive import Archive, Incoming, Source, Stored
 from pypx.dicom.data_set import DataSet
-from pypx.dicom.header import HeaderScan
+from pypx.dicom.encoding import MAX_DEPTH
+from pypx.dicom.header import MAX_ELEMENTS, HeaderScan
 from pypx.dicom.part10 import FileMeta
 from pypx.dicom.uids import is_valid_uid
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
@@ -91,6 +92,8 @@ def receive_instance(
     archive: Archive,
     *,
     min_free: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    max_depth: int = MAX_DEPTH,
 ) -> StoreResult:
     """Take one instance into the archive; :func:`answer_store` is the caller's to call.
 
@@ -100,6 +103,8 @@ def receive_instance(
         request: What was asked.
         archive: Where it goes.
         min_free: Bytes that the disk must have left; with less nothing is stored.
+        max_elements: An object with more data elements is refused; 0 for no limit.
+        max_depth: So is one with more sequences inside each other.
 
     Returns:
         What became of it. A data set that cannot be placed is in quarantine.
@@ -121,7 +126,12 @@ def receive_instance(
         transfer_syntax_uid=transfer_syntax,
         source_ae_title=association.calling_ae_title,
     )
-    scan = HeaderScan(transfer_syntax, wanted=archive.header_tags)
+    scan = HeaderScan(
+        transfer_syntax,
+        wanted=archive.header_tags,
+        max_elements=max_elements,
+        max_depth=max_depth,
+    )
     try:
         _check_space(archive, min_free)
         incoming = archive.begin(meta)

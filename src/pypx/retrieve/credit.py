@@ -33,6 +33,7 @@ class Unit:
 
     Attributes:
         arrived: SOP Instance UIDs of what came of it and is stored.
+        again: How many instances of its series came that were not expected any more.
         refused: How many instances were not stored here.
         last: When something came last (monotonic), or may come again after it was held up.
         number: How many instances came, with those that came twice.
@@ -46,9 +47,13 @@ class Unit:
         self.series = frozenset(series)
         self.expected = None if expected is None else frozenset(expected)
         self.arrived: set[str] = set()
-        self.refused = self.number = self.seen = 0
+        self.again = self.refused = self.number = self.seen = 0
         self.last = time.monotonic()
         self.originator: tuple[str, int] | None = None
+
+    def has(self, event: InstanceReceived) -> bool:
+        """Whether it is about the series of an instance."""
+        return event.series_instance_uid in self.series
 
     def wants(self, event: InstanceReceived) -> bool:
         """Whether its UIDs are what is expected."""
@@ -145,6 +150,7 @@ class Credit:
                 self._count(unit, event)
             elif event.is_stored and self._units and self._may_be_ours(event):
                 self._unclaimed.append(event)
+                self._count_again(event, now + delay)
         if not event.is_stored and event.status >> 8 == _OUT_OF_RESOURCES:
             self.full = event.comment or "out of resources"
         if delay:
@@ -164,6 +170,15 @@ class Credit:
             elif is_named and not event.is_stored:  # nobody knows its series then
                 found = found or unit
         return found
+
+    def _count_again(self, event: InstanceReceived, last: float) -> None:
+        """Note what a PACS sends again because it is asked for a whole series once more."""
+        for unit in self._units:
+            if unit.has(event) and _is_of(event, unit):
+                unit.again += 1
+                unit.number += 1
+                unit.last = last
+                self._came.notify_all()
 
     def _count(self, unit: Unit, event: InstanceReceived) -> None:
         unit.number += 1

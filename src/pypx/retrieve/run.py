@@ -46,7 +46,8 @@ _LOOK = 0.5
 _REST = 20  # times as long as it takes to sum a job up, it is not done again
 _BROKEN = (NetworkError, AssociationError, RemoteProtocolError)
 _IDLE = object()
-_MOST_IN_VAIN = 4  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN = 10  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN_LATER = 100  # the same, once something came: some may be broken, or off line
 
 
 class _InVainError(PypxError):
@@ -88,7 +89,7 @@ class Retrieval:
         on_query: Hears when all that a query found is done with.
 
     Attributes:
-        state: ``running``, ``complete``, ``incomplete``, ``cancelled`` or ``failed``.
+        state: ``running``, ``complete``, ``incomplete``, ``unknown``, ``cancelled`` or ``failed``.
         error: What ended it before its end.
     """
 
@@ -170,6 +171,11 @@ class Retrieval:
         for flight in tuple(self._shared.flights):
             flight.cancel()
 
+    def leave(self) -> None:
+        """Call it ended though threads still wait for the PACS, as they may after ``cancel``."""
+        if self.state == "running":
+            self._end()
+
     @property
     def is_cancelled(self) -> bool:
         """Whether it is to end before its end."""
@@ -200,8 +206,10 @@ class Retrieval:
         elif self.error is not None:
             self.state, reason = "failed", self.error.message
         else:
-            bad = sum(1 for one in self._ledger.queries(self._transfer) if one.state != "complete")
-            self.state = "incomplete" if bad else "complete"
+            states = {one.state for one in self._ledger.queries(self._transfer)} - {"complete"}
+            self.state = "complete"
+            if states:
+                self.state = "unknown" if states == {"unknown"} else "incomplete"
         if not self._plan_only:
             seconds = time.monotonic() - self._started
             self._ledger.set_state(self._transfer, self.state, reason, seconds)
@@ -309,7 +317,7 @@ class Retrieval:
         try:
             if isinstance(task, Query):
                 state = planner.find_studies(task)
-                if state != "found":
+                if state not in ("found", OPEN):
                     self._on_query(task, state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
@@ -345,9 +353,12 @@ class Retrieval:
         with self._changed:
             self._in_vain = 0 if came else self._in_vain + 1
             is_last = self._active == 1 and self._turns.until_due(0.0) is None
-            if self._in_vain >= _MOST_IN_VAIN * (self._settings.retries + 1) and not (
-                is_last and not self._turns.waiting(1)
-            ):
+            # Each thread tries both methods at least.
+            settings = self._settings
+            has_come = self._shared.credit.instances > 0
+            most = (_MOST_IN_VAIN_LATER if has_come else _MOST_IN_VAIN) * (settings.retries + 1)
+            most = max(most, 2 * settings.associations)
+            if self._in_vain >= most and not (is_last and not self._turns.waiting(1)):
                 self.error = self.error or _InVainError(
                     f"{self._in_vain} requests in a row brought nothing. The last: {reason}",
                     hint="The same command later asks only for what is missing.",
@@ -388,7 +399,7 @@ class Retrieval:
             self.error = error
             return
         self._away_since = self._away_since or now
-        if now - self._away_since > self._settings.outage:
+        if now - self._away_since >= self._settings.outage:
             self.error = error
             return
         pause = min(_LONGEST_RETRY, self._settings.backoff * 2.0 ** min(self._retries, 10))
