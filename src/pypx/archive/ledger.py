@@ -233,11 +233,10 @@ class Ledger:
             transfer: Of which transfer.
             study_pk: Look only at the query that found this study.
         """
-        query = ledger_rows.SETTLED.format(
-            "" if study_pk is None else ledger_rows.OF_STUDY.format(int(study_pk))
-        )
+        query = ledger_rows.SETTLED.format("" if study_pk is None else ledger_rows.OF_STUDY)
+        names = {"transfer": transfer.pk, "study": study_pk}
         with self._reading(transfer) as connection:
-            rows = connection.execute(query, {"transfer": transfer.pk}).fetchall()
+            rows = connection.execute(query, names).fetchall()
             queries = [ledger_rows.query_of(row) for row in rows]
             return [(one, ledger_rows.standing_of(connection, one)) for one in queries]
 

@@ -69,7 +69,7 @@ SETTLED = (
     " transfer_study t ON t.pk = s.study_pk WHERE s.transfer_pk = :transfer"
     " AND s.state IN ('open', 'busy') AND +t.query_pk = q.pk)"
 )
-OF_STUDY = " AND pk = (SELECT query_pk FROM transfer_study WHERE pk = {})"
+OF_STUDY = " AND pk = (SELECT query_pk FROM transfer_study WHERE pk = :study)"
 MISSING = (
     "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
     " WHERE e.series_pk = ? AND NOT EXISTS"

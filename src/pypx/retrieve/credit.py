@@ -150,7 +150,7 @@ class Credit:
                 self._count(unit, event)
             elif event.is_stored and self._units and self._may_be_ours(event):
                 self._unclaimed.append(event)
-                self._count_again(event)
+                self._count_again(event, now + delay)
         if not event.is_stored and event.status >> 8 == _OUT_OF_RESOURCES:
             self.full = event.comment or "out of resources"
         if delay:
@@ -171,12 +171,14 @@ class Credit:
                 found = found or unit
         return found
 
-    def _count_again(self, event: InstanceReceived) -> None:
+    def _count_again(self, event: InstanceReceived, last: float) -> None:
         """Note what a PACS sends again because it is asked for a whole series once more."""
         for unit in self._units:
             if unit.has(event) and _is_of(event, unit):
                 unit.again += 1
-                unit.last = time.monotonic()
+                unit.number += 1
+                unit.last = last
+                self._came.notify_all()
 
     def _count(self, unit: Unit, event: InstanceReceived) -> None:
         unit.number += 1

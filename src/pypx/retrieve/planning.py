@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TypeVar
 
 from pypx.archive.ledger import Ledger
-from pypx.archive.transfers import LedgerSeries, LedgerStudy, Query, Transfer
-from pypx.errors import CancelledError, StatusError
+from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Transfer
+from pypx.errors import StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
 from pypx.values import replace
 
@@ -47,7 +47,7 @@ class Planner:
         max_studies: int | None,
         tell: Callable[[str], None],
         detail: Callable[[str], None],
-        is_cancelled: Callable[[], bool] = lambda: False,
+        is_cancelled: Callable[[], bool],
     ) -> None:
         self._finder = finder
         self._ledger = ledger
@@ -58,17 +58,16 @@ class Planner:
         self._is_cancelled = is_cancelled
 
     def find_studies(self, query: Query) -> Query:
-        """Note down the studies of a query; give it as it is then.
+        """Note down the studies of a query; give it as it is then: ``open`` if the user wants no
+        more.
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
-            CancelledError: The user wants no more.
         """
         number = 0
         found = self._finder.studies(query.keys)
         try:
             for batch in batches(found, _BATCH):
-                self._check_cancelled()
                 number += len(batch)
                 if self._max_studies is not None and number > self._max_studies:
                     found.close()
@@ -76,6 +75,9 @@ class Planner:
                     reason = f"It matches more than {self._max_studies} studies."
                     return self._close(query, "too-many", reason)
                 self._ledger.add_studies(self._transfer, query, map(_study, batch))
+                if self._is_cancelled():
+                    found.close()
+                    return self._close(query, OPEN, "")
         except StatusError as error:
             return self._close(query, _FAILED, error.message)
         for note in found.notes:
@@ -93,7 +95,6 @@ class Planner:
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
-            CancelledError: The user wants no more.
         """
         try:
             found = self._finder.series(_found(study), keys)
@@ -107,14 +108,12 @@ class Planner:
             self._add_whole_study(study)
         else:
             for one in series:
-                self._check_cancelled()
+                if self._is_cancelled():
+                    self._ledger.close_study(study, OPEN)
+                    return
                 self._add_series(study, one, keys)
         is_whole = found.is_whole or found.refused  # then it is asked for as a whole
         self._ledger.close_study(study, "planned", "" if is_whole else _MORE.format("series"))
-
-    def _check_cancelled(self) -> None:
-        if self._is_cancelled():
-            raise CancelledError("The job was cancelled while it looked for what there is.")
 
     def _add_whole_study(self, study: LedgerStudy) -> None:
         count = study.number_of_instances

@@ -317,7 +317,7 @@ class Retrieval:
         try:
             if isinstance(task, Query):
                 found = planner.find_studies(task)
-                if found.state != "found":
+                if found.state not in ("found", OPEN):
                     self._on_query(found, found.state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
