@@ -10,8 +10,8 @@ import pytest
 from pypx.address import Address
 from pypx.config import Config, Listen, Node, config_path, load
 from pypx.config.amounts import parse_endpoint, parse_size
-from pypx.config.checks import LIMITS
 from pypx.config.edit import add_node, remove_node
+from pypx.config.limits import LIMITS
 from pypx.errors import ConfigError
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.receiver.hook_settings import HookSettings
@@ -157,6 +157,11 @@ MISTAKES = [
     ('[nodes."x@y"]\naddress = "A@h"', 1, "'x@y' is no name", ""),
     ('[nodes.a]\naddress = "A@h"\nmodel = "both"', 3, "no query/retrieve model", "study"),
     ('[nodes.a]\naddress = "A@h"\nassociations = 0', 3, "at least 1", ""),
+    ('[nodes.a]\naddress = "A@h"\ntls = 1', 3, "must be a table, true or false", ""),
+    ('[nodes.a]\naddress = "A@h"\nassociations = true', 3, "must be a whole number", ""),
+    ('[nodes.a]\naddress = "A@h"\n[nodes.a.tls]\nca = true', 4, "must be text", ""),
+    ('[nodes.a]\naddress = "A@h"\n[nodes.a.tls]\nminimum = "1.1"', 4, "TLS 1.1", "1.2"),
+    ('[nodes.a]\naddress = "A@h"\n[nodes.a.tls]\nkey = "k"', 4, "needs its certificate", ""),
     ('[nodes.a]\naddress = "A@h"\n[nodes.b]\naddress = "B@h"\naet = ""', 5, "nodes.b.aet", ""),
     ("[[nodes]]\na = 1", 1, "'nodes' must be a table", ""),
     ("[listen]\nsettle = 'x'", 2, "'listen.settle' must be a number", ""),

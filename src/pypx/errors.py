@@ -17,6 +17,7 @@ needs to answer it, so that no edge has a chain of conditions:
     │   ├── NameLookupError             the host name has no address
     │   ├── ConnectError                TCP refused or unreachable
     │   ├── ConnectionLostError         the peer closed or reset in the middle
+    │   ├── TlsError                    no secure connection
     │   └── PeerTimeoutError            nothing came in time; says the phase
     ├── AssociationError             3
     │   ├── AssociationRejectedError    A-ASSOCIATE-RJ with result, source, reason
@@ -126,6 +127,12 @@ class ConnectionLostError(NetworkError):
     """The transport connection ended while something was still expected."""
 
     kind = "connection-lost"
+
+
+class TlsError(NetworkError):
+    """The connection to a peer cannot be made secure (PS3.15 Annex B)."""
+
+    kind = "tls"
 
 
 class PeerTimeoutError(NetworkError):

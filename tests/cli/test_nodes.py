@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pypx.config import load
+from pypx.net.tls_settings import ClientTls
 from tests.cli.conftest import Px, write_config
+from tests.net.certificates import Certificates
 
 WITH_COMMENTS = """\
 # ours
@@ -44,11 +47,25 @@ def test_add_makes_the_file(px: Px, file: Path) -> None:
 def test_list_show_and_remove(px: Px) -> None:
     px("nodes", "add", "a", "A@h", "--model", "patient", "--associations", 4)
     px("nodes", "add", "b", "B@h:11")
-    a = {"name": "a", "address": "A@h:104", "aet": None, "model": "patient", "associations": 4}
-    b = {"name": "b", "address": "B@h:11", "aet": None, "model": "study", "associations": 2}
+    a: dict[str, object] = {
+        "name": "a",
+        "address": "A@h:104",
+        "aet": None,
+        "model": "patient",
+        "associations": 4,
+    }
+    a["tls"] = False
+    b: dict[str, object] = {
+        "name": "b",
+        "address": "B@h:11",
+        "aet": None,
+        "model": "study",
+        "associations": 2,
+    }
+    b["tls"] = False
     assert px("nodes", "list", "--json").json == [a, b]
     assert px("nodes", "list", "--jsonl").rows == [a, b]
-    assert px("nodes", "list", "--csv").out.splitlines()[1] == "a,A@h:104,,patient,4"
+    assert px("nodes", "list", "--csv").out.splitlines()[1] == "a,A@h:104,,patient,4,False"
     assert px("nodes", "show", "b", "--json").json == b
     assert "address       B@h:11" in px("nodes", "show", "b").out
     assert px("nodes", "remove", "a", "--json").json == {"removed": "a"}
@@ -139,3 +156,34 @@ def test_a_mistake_names_file_line_and_key(px: Px, home: Path) -> None:
         assert ran.code == 2
         assert f"{file} line 4: the key 'listen.prot' is unknown." in ran.err
         assert "Did you mean 'port'?" in ran.err
+
+
+def test_a_node_with_tls(px: Px, tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    own = certificates.issue("client.example.org")
+    added = px(
+        *("nodes", "add", "secure", "PACS@10.0.0.1:2762", "--tls-ca", certificates.ca),
+        *("--tls-certificate", own, "--tls-name", "pacs.example.org"),
+    )
+    assert added.code == 0, added.err
+    assert px("nodes", "add", "simple", "PACS@10.0.0.2:2762", "--tls").code == 0
+    [secure, simple] = load().nodes.values()
+    assert secure.tls == ClientTls(ca=certificates.ca, certificate=own, name="pacs.example.org")
+    assert simple.tls == ClientTls()
+    shown = px("nodes", "show", "secure", "--json").json
+    assert shown["tls"] is True
+    assert "yes" in px("nodes").out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tls-ca", "missing.pem"), "missing.pem cannot be read"),
+        (("--tls-key", "key.pem"), "--tls-key needs --tls-certificate"),
+    ],
+)
+def test_tls_that_cannot_be(px: Px, options: tuple[str, ...], said: str) -> None:
+    ran = px("nodes", "add", "secure", "PACS@10.0.0.1:2762", *options)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not load().nodes

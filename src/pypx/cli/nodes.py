@@ -5,7 +5,8 @@ In: names and addresses. Out: what is configured, or a changed file.
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +18,10 @@ from pypx.cli.rows import Row, rows_for
 from pypx.cli.table import Column, draw
 from pypx.config import Node, config_path
 from pypx.config.edit import EDIT_TIMEOUT, add_node, remove_node
+from pypx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pypx.net.tls_settings import ClientTls
 
 __all__ = ["command"]
 
@@ -26,6 +31,7 @@ _TITLES = {
     "aet": "Our AE title",
     "model": "Model",
     "associations": "Associations",
+    "tls": "TLS",
 }
 
 
@@ -65,8 +71,7 @@ def list_nodes(invocation: Invocation) -> int:
     def show(out: Output, shown: list[Row]) -> None:
         if shown:
             table = [
-                Column(_TITLES[key], [visible(str(row[key] or "")) for row in shown])
-                for key in columns
+                Column(_TITLES[key], [visible(_text(row[key])) for row in shown]) for key in columns
             ]
             out.write(draw(table, colour=out.colour)[0] + "\n")
 
@@ -80,6 +85,10 @@ def list_nodes(invocation: Invocation) -> int:
     return 0
 
 
+def _text(value: object) -> str:
+    return "yes" if value is True else str(value or "")
+
+
 @command.command("show", cls=PxCommand)
 @click.argument("name")
 @common_options(archive=False, timeout=False)
@@ -91,7 +100,7 @@ def show_node(invocation: Invocation, *, name: str) -> int:
         invocation.out.document(document)
         return 0
     document["aet"] = invocation.config.calling_ae_title(node)
-    lines = [f"{key:13} {value}" for key, value in document.items()]
+    lines = [f"{key:13} {_text(value) or '-'}" for key, value in document.items()]
     invocation.out.write("".join(f"{visible(line)}\n" for line in lines))
     return 0
 
@@ -114,6 +123,11 @@ def show_node(invocation: Invocation, *, name: str) -> int:
     show_default=True,
     help="At most so many at once.",
 )
+@click.option("--tls", is_flag=True, help="It speaks TLS.")
+@click.option("--tls-ca", metavar="FILE", help="Certificates that are trusted, in PEM.")
+@click.option("--tls-certificate", metavar="FILE", help="Our certificate for it, in PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its key, if it is in a file of its own.")
+@click.option("--tls-name", metavar="NAME", help="The name of its certificate.")
 @common_options(archive=False)
 def add(
     invocation: Invocation,
@@ -123,13 +137,14 @@ def add(
     own_aet: str | None,
     model: str,
     associations: int,
+    **tls: Any,
 ) -> int:
     """Give the PACS at ADDRESS (AET@host:port) a NAME.
 
     The file is made if there is none.
     """
     aet = None if own_aet is None else check_ae_title(own_aet)
-    node = Node(name, Address.parse(address), aet, model, associations)
+    node = Node(name, Address.parse(address), aet, model, associations, _tls(**tls))
     path = config_path(invocation.config_file)
     lost = add_node(path, node, timeout=invocation.timeout or EDIT_TIMEOUT)
     _tell(invocation, _document(node), f"{name} is {node.address}, in {path}.", path, lost)
@@ -145,6 +160,28 @@ def remove(invocation: Invocation, *, name: str) -> int:
     lost = remove_node(path, name, timeout=invocation.timeout or EDIT_TIMEOUT)
     _tell(invocation, {"removed": name}, f"{name} is no longer in {path}.", path, lost)
     return 0
+
+
+def _tls(tls: bool, **files: str | None) -> ClientTls | None:
+    """Read the options that begin with ``--tls``; files are looked at, to know early."""
+    given: dict[str, Any] = {
+        name.removeprefix("tls_"): value for name, value in files.items() if value
+    }
+    if not (tls or given):
+        return None
+    from pypx.net.tls import client_context
+    from pypx.net.tls_settings import ClientTls
+
+    paths = {
+        name: os.path.abspath(given[name])  # noqa: PTH100
+        for name in ("ca", "certificate", "key")
+        if name in given
+    }
+    settings = ClientTls(**given | paths)
+    if settings.key is not None and settings.certificate is None:
+        raise ConfigError("--tls-key needs --tls-certificate.")
+    client_context(settings)
+    return settings
 
 
 def _tell(
@@ -165,4 +202,5 @@ def _document(node: Node) -> dict[str, Any]:
         "aet": node.aet,
         "model": node.model,
         "associations": node.associations,
+        "tls": node.tls is not None,
     }

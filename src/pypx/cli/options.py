@@ -94,6 +94,7 @@ class Invocation:
             calling_ae_title=self.config.calling_ae_title(node),
             timeouts=self.timeouts(),
             model=node.model,
+            tls=node.tls,
         )
 
     def describe(self, client: Client) -> None:

@@ -266,6 +266,7 @@ class Retrieving:
             self._invocation.config.calling_ae_title(node),
             self._model or node.model,
             self._invocation.timeouts(),
+            node.tls,
         )
 
     def _listening(self, node: Node) -> Listening:

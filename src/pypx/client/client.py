@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pypx.client.sop_classes import SOPClasses, StorageContext
     from pypx.client.store import Instance, Store
     from pypx.dicom.data_set import DataSet
+    from pypx.net.connection import Secure
+    from pypx.net.tls_settings import ClientTls
 
 __all__ = ["Client", "Echo", "Peer"]
 
@@ -82,9 +84,11 @@ class Client:
         first_message_id: Of the first request; those after it count up, and begin again at 1
             after 65535. What a PACS sends on a C-MOVE has its message ID (0000,1031), so
             that clients which begin far apart can tell what came for which of them.
+        tls: For a peer that speaks TLS; None where it does not.
 
     Raises:
-        ConfigError: The address, the AE title or the message ID is none.
+        ConfigError: The address, the AE title or the message ID is none, or a certificate
+            cannot be read.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Client:
         timeouts: Timeouts | None = None,
         model: Model | str = "study",
         first_message_id: int = 1,
+        tls: ClientTls | None = None,
     ) -> None:
         if not 1 <= first_message_id <= _LAST_MESSAGE_ID:
             raise ConfigError(f"{first_message_id} is no message ID: from 1 to {_LAST_MESSAGE_ID}.")
@@ -105,6 +110,11 @@ class Client:
         self._connections: list[Connection] = []
         self._get: tuple[Sequence[StorageContext], Connection] | None = None
         self._message_id = first_message_id - 1
+        self._secure: Secure | None = None
+        if tls is not None:
+            from pypx.net.tls import securing  # heavy, and most peers have none
+
+            self._secure = securing(tls)
 
     def __enter__(self) -> Client:
         return self
@@ -176,7 +186,7 @@ class Client:
                 role_selections=propose_roles(scp_of) if scp_of else (),
             ),
         )
-        return Connection.open(self.address, request, self.timeouts)
+        return Connection.open(self.address, request, self.timeouts, self._secure)
 
     def _context(
         self, abstract_syntax: str, proposed: Sequence[str]

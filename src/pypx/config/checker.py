@@ -41,7 +41,9 @@ class Checker:
             if key not in keys:
                 self.fail(where, f"the key {'.'.join(where)!r} is unknown", _known(key, keys))
             types, name = keys[key]
-            if not isinstance(value, types) or isinstance(value, bool):
+            # In Python true is a number, in TOML it is none.
+            taken = types if isinstance(types, tuple) else (types,)
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in taken):
                 self.fail(where, f"{'.'.join(where)!r} must be {name}", "")
 
     def value(self, table: Mapping[str, Any], path: _Path, check: Callable[[Any], object]) -> None:

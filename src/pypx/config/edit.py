@@ -14,10 +14,13 @@ from pypx.config.checks import NODE_NAME, parse
 from pypx.config.reading import read_text
 from pypx.config.settings import Node
 from pypx.errors import ConfigError
+from pypx.values import fields
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from typing import Any
+
+    from pypx.net.tls_settings import ClientTls
 
 __all__ = ["EDIT_TIMEOUT", "add_node", "remove_node"]
 
@@ -73,15 +76,24 @@ def remove_node(path: str, name: str, *, timeout: float = EDIT_TIMEOUT) -> bool:
     return _edit(path, edit, timeout)
 
 
-def _row(node: Node) -> dict[str, str | int]:
-    row: dict[str, str | int] = {"address": str(node.address)}
+def _row(node: Node) -> dict[str, Any]:
+    row: dict[str, Any] = {"address": str(node.address)}
     if node.aet is not None:
         row["aet"] = node.aet
     if node.model != "study":
         row["model"] = node.model
     if node.associations != 2:
         row["associations"] = node.associations
+    if node.tls is not None:
+        row["tls"] = _tls(node.tls)
     return row
+
+
+def _tls(tls: ClientTls) -> bool | dict[str, str | bool]:
+    given = {name: getattr(tls, name) for name in fields(tls)}
+    usual = type(tls)()
+    said = {name: value for name, value in given.items() if value != getattr(usual, name)}
+    return said or True
 
 
 def _edit(path: str, edit: Callable[[dict[str, Any]], None], timeout: float) -> bool:

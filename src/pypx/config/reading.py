@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.config.settings import DEFAULT_ARCHIVE, Config, Listen, Node
 from pypx.errors import ConfigError
-from pypx.net.limits import AcceptorLimits
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
@@ -69,10 +68,7 @@ def load(
         archive=_expand(chosen),
         layout=table.get("layout"),
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
-        nodes={
-            name: Node(name, **{**node, "address": Address.parse(node["address"])})
-            for name, node in table.get("nodes", {}).items()
-        },
+        nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
     )
 
@@ -86,18 +82,23 @@ def _table(file: str, text: str) -> dict[str, Any]:
 
 
 def _listen(table: dict[str, Any]) -> Listen:
-    from pypx.config.amounts import parse_size  # only who has a file needs it
-    from pypx.config.checks import LIMITS
+    from pypx.config.limits import LIMITS, read_limits  # only who has a file needs it
 
-    limits = {
-        key: parse_size(table[key]) if LIMITS[key].is_size else table[key]
-        for key in LIMITS
-        if key in table
-    }
-    others = {key: value for key, value in table.items() if key not in limits}
-    return Listen(
-        **{**others, "allow": tuple(table.get("allow", ())), "limits": AcceptorLimits(**limits)}
-    )
+    others = {key: value for key, value in table.items() if key not in LIMITS}
+    allow = tuple(table.get("allow", ()))
+    return Listen(**{**others, "allow": allow, "limits": read_limits(table)})
+
+
+def _node(name: str, table: dict[str, Any]) -> Node:
+    values = {**table, "address": Address.parse(table["address"])}
+    tls = values.pop("tls", False)
+    if tls is False:
+        return Node(name, **values)
+    from pypx.net.tls_settings import ClientTls  # few have it
+
+    given = {} if tls is True else dict(tls)
+    paths = {key: _expand(given[key]) for key in ("ca", "certificate", "key") if key in given}
+    return Node(name, **values, tls=ClientTls(**given | paths))
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

@@ -16,6 +16,7 @@ from pypx.values import frozen
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
+    from pypx.net.tls_settings import ClientTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["DEFAULT_ARCHIVE", "Config", "Listen", "Node"]
@@ -33,6 +34,7 @@ class Node:
         aet: Our AE title for this node, where it differs.
         model: Its query/retrieve model: ``study`` or ``patient``.
         associations: At most so many at once.
+        tls: How it speaks TLS; None if it does not.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Node:
     aet: str | None = None
     model: str = "study"
     associations: int = 2
+    tls: ClientTls | None = None
 
 
 @frozen

@@ -12,9 +12,13 @@ import struct
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pypx.dimse.session import Session, SessionEvent
 from pypx.errors import ConnectionLostError, PeerTimeoutError
+
+if TYPE_CHECKING:
+    from pypx.net.tls import TlsSocket
 
 __all__ = ["MAXIMUM_LENGTH", "READ_SIZE", "Channel", "prepare_socket"]
 
@@ -30,7 +34,7 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _SHORTEST_WAIT = 0.001  # seconds; for the kernel 0 is no limit
 
 
-def prepare_socket(sock: socket.socket) -> None:
+def prepare_socket(sock: socket.socket | TlsSocket) -> None:
     """Set what both roles need on a TCP socket.
 
     TCP_NODELAY: a message is several small writes, and Nagle's algorithm would hold
@@ -44,7 +48,7 @@ class Channel:
     """Move bytes between one socket and one session.
 
     Args:
-        sock: Connected; the channel owns it from now on.
+        sock: Connected, perhaps secure; the channel owns it from now on.
         session: The protocol machine.
         send_timeout: Seconds that a write may wait for the peer to read; a peer that reads a
             little each time has to read 1 KiB/s.
@@ -56,7 +60,9 @@ class Channel:
         received: How many bytes have come.
     """
 
-    def __init__(self, sock: socket.socket, session: Session, *, send_timeout: float = 30.0):
+    def __init__(
+        self, sock: socket.socket | TlsSocket, session: Session, *, send_timeout: float = 30.0
+    ) -> None:
         prepare_socket(sock)
         # The kernel keeps the time: Python's own time-outs cost two more calls a read.
         sock.settimeout(None)
@@ -204,7 +210,7 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
+def _set_timeout(sock: socket.socket | TlsSocket, option: int, seconds: float) -> None:
     """Set SO_RCVTIMEO or SO_SNDTIMEO, a ``struct timeval``."""
     whole, part = divmod(max(seconds, _SHORTEST_WAIT), 1)
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(whole), int(part * 1e6)))

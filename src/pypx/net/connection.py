@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from pypx.address import Address
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
@@ -40,9 +41,15 @@ from pypx.ul.negotiation import AcceptedContext, accepted_contexts
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence, reject_sentence
 from pypx.values import frozen
 
+if TYPE_CHECKING:
+    from pypx.net.tls import TlsSocket
+
 R = TypeVar("R", bound=Message)
 
-__all__ = ["Connection", "Received", "Timeouts"]
+Secure = Callable[[socket.socket, Address, float], "TlsSocket"]
+"""Make a connected socket secure within some seconds, or close it and raise TlsError."""
+
+__all__ = ["Connection", "Received", "Secure", "Timeouts"]
 
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
 
@@ -105,15 +112,29 @@ class Connection:
         self._over = False
 
     @classmethod
-    def open(cls, address: Address, request: AAssociateRQ, timeouts: Timeouts) -> Connection:
+    def open(
+        cls,
+        address: Address,
+        request: AAssociateRQ,
+        timeouts: Timeouts,
+        secure: Secure | None = None,
+    ) -> Connection:
         """Connect and associate.
+
+        Args:
+            address: Of the peer.
+            request: What is sent to it.
+            timeouts: How long each phase may take.
+            secure: Makes a secure connection of the one below; None for none.
 
         Raises:
             NameLookupError, ConnectError, PeerTimeoutError: There is no connection.
+            TlsError: It cannot be made secure.
             AssociationRejectedError, AssociationAbortedError: The peer does not want us.
             ConnectionLostError, RemoteProtocolError: The peer did something else.
         """
-        sock = _connect(address, timeouts.connect)
+        plain = _connect(address, timeouts.connect)
+        sock = plain if secure is None else secure(plain, address, timeouts.association)
         association = Association(
             Role.REQUESTOR, maximum_length=request.user_information.maximum_length
         )
@@ -131,6 +152,8 @@ class Connection:
                 else:
                     association.abort(time.monotonic())
             channel.finish(_abort_wait(timeouts))  # an A-ABORT of the upper layer waits too
+            if isinstance(error, ConnectionLostError) and not isinstance(sock, socket.socket):
+                raise sock.refusal() from error
             raise
         channel.session.accept_contexts(frozenset(contexts))
         connection = cls(address, channel, accepted, contexts, timeouts)

@@ -19,6 +19,7 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.client import Client
 from pypx.net.connection import Timeouts
+from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import AllowRule, is_loopback
 from pypx.receiver.events import Observer
 from pypx.receiver.observers import Observers
@@ -50,6 +51,7 @@ class Pacs:
         calling_ae_title: What we call ourselves towards it.
         model: Its query/retrieve model.
         timeouts: How long each phase may take.
+        tls: How it speaks TLS; None if it does not.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Pacs:
     calling_ae_title: str
     model: str = "study"
     timeouts: Timeouts = Timeouts()
+    tls: ClientTls | None = None
 
 
 @frozen
@@ -181,6 +184,7 @@ def preparing(
                 timeouts=pacs.timeouts,
                 model=pacs.model,
                 first_message_id=first_message_id,
+                tls=pacs.tls,
             )
 
         def make_planner(client: Client) -> Planner:

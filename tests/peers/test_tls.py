@@ -1,0 +1,98 @@
+"""DICOM over TLS with DCMTK and Orthanc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from pypx.client.client import Client
+from pypx.errors import TlsError
+from pypx.net.tls_settings import ClientTls
+from tests.corpus import Corpus
+from tests.net.certificates import Certificates
+from tests.peers.dcmtk import StoreScp
+from tests.peers.orthanc import Orthanc
+from tests.peers.process import HOST, Peer
+
+P = TypeVar("P", bound=Peer)
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def split(path: str) -> tuple[str, str]:
+    """Give the key and the certificates of a file apart, as DCMTK and Orthanc want them."""
+    text = Path(path).read_text("ascii")
+    start = text.index("-----BEGIN CERTIFICATE")
+    key, certificate = f"{path}.key", f"{path}.crt"
+    Path(key).write_text(text[:start], "ascii")
+    Path(certificate).write_text(text[start:], "ascii")
+    return key, certificate
+
+
+@contextmanager
+def started(peer: P) -> Iterator[P]:
+    peer.start()
+    try:
+        yield peer
+    finally:
+        peer.stop()
+
+
+def test_px_stores_to_storescp(certificates: Certificates, tmp_path: Path, corpus: Corpus) -> None:
+    key, certificate = split(certificates.issue(HOST))
+    own = certificates.issue("client.example.org")
+    flags = ("+tls", key, certificate, "+cf", certificates.ca, "-rc", "--fork")
+    files = [file.path for file in corpus.good[:5]]
+    with started(StoreScp(tmp_path, flags=flags)) as peer:
+        with Client(peer.address, tls=ClientTls(ca=certificates.ca, certificate=own)) as client:
+            assert client.echo().seconds < 5
+            sent = list(client.store_files(files))
+        assert [one.error for one in sent if one.error] == []
+        assert len(peer.files) == len(files)
+        with (
+            pytest.raises(TlsError),
+            Client(peer.address, tls=ClientTls(ca=certificates.ca)) as client,
+        ):
+            client.echo()
+        with (
+            pytest.raises(TlsError, match="leads to none that is trusted"),
+            Client(peer.address, tls=ClientTls(ca=certificates.other_ca)) as client,
+        ):
+            client.echo()
+
+
+def test_px_queries_orthanc(certificates: Certificates, tmp_path: Path, corpus: Corpus) -> None:
+    key, certificate = split(certificates.issue(HOST))
+    config = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": certificate,
+        "DicomTlsPrivateKey": key,
+        "DicomTlsTrustedCertificates": certificates.ca,
+        "DicomTlsRemoteCertificateRequired": False,
+    }
+    with started(Orthanc(tmp_path, config=config)) as orthanc:
+        orthanc.load(corpus.good[:3])
+        with Client(orthanc.address, tls=ClientTls(ca=certificates.ca)) as client:
+            client.echo()
+            assert {match.SOPInstanceUID for match in images(client)} == set(
+                orthanc.sop_instance_uids()
+            )
+
+
+def images(client: Client) -> list[object]:
+    found = []
+    for study in list(client.find({"StudyInstanceUID": ""})):
+        keys = {"StudyInstanceUID": study.StudyInstanceUID}
+        for series in list(client.find(keys, level="series")):
+            below = {**keys, "SeriesInstanceUID": series.SeriesInstanceUID}
+            found += list(client.find(below, level="image"))
+    return found
