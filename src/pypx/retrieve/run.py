@@ -379,7 +379,8 @@ class Retrieval:
         """Decide what an error means for the job, and open the task again."""
         key = type(task).__name__, task.pk
         self._broken[key] = self._broken.get(key, 0) + (not is_outage(error))
-        if isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries:
+        is_broken = isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries
+        if is_broken and self._reached:
             self._give_up(task, error.message)
             return
         self._open_again(task, error.message)
@@ -391,11 +392,8 @@ class Retrieval:
         now = time.monotonic()
         if is_busy(error):
             self._shared.load.overloaded(now)
-        elif not self._reached and is_outage(error):
-            self.error = error  # it was never there
-            return
-        elif not is_outage(error) and not self._reached:
-            self.error = error
+        elif not self._reached:
+            self.error = error  # it was never there, or does not want us
             return
         self._away_since = self._away_since or now
         if now - self._away_since >= self._settings.outage:
