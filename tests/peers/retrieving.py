@@ -53,11 +53,11 @@ class PxRetrieve:
     def __init__(self, home: Path, config: str = "") -> None:
         self.root = home / "archive"
         self.port = free_port()
-        path = home / "config.toml"
-        path.write_text(
+        self.config = home / "config.toml"
+        self.config.write_text(
             f'archive = "{self.root}"\n[listen]\nport = {self.port}\nmin_free = "0"\n{config}'
         )
-        self._environment = {**os.environ, "PYPX_CONFIG": str(path), "NO_COLOR": "1"}
+        self._environment = {**os.environ, "PYPX_CONFIG": str(self.config), "NO_COLOR": "1"}
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Start it with these arguments and ``--json``."""
@@ -97,9 +97,13 @@ class PxRetrieve:
         with Archive(self.root, durability="none") as archive:
             return {one.meta.sop_instance_uid: content(one.path) for one in archive.instances()}
 
+    def files(self) -> list[Path]:
+        """The files that are stored, while somebody stores more."""
+        return [*self.root.glob("[!.]*/**/*.dcm")]
+
     def count(self) -> int:
         """How many files are stored, while somebody stores more."""
-        return sum(1 for _ in self.root.glob("[!.]*/**/*.dcm"))
+        return len(self.files())
 
     def wait_for(self, files: int, timeout: float = 30.0) -> None:
         """Return when there are so many files."""

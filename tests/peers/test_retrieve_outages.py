@@ -175,8 +175,21 @@ def test_only_the_way_back_is_cut(retrieve, pacs):
         pacs.peer.add_modality("PYPX", back.port)
         arguments = (pacs.peer.address, *EVERYTHING, "--timeout", "1.5", "--retries", "1")
         process = stack.enter_context(retrieve.running(*arguments))
-        retrieve.wait_for(3 * SOME)
+        retrieve.wait_for(STUDIES * IMAGES - SOME)
         back.cut()
         found = ended(process)
     assert found.code == 0, found
     assert retrieve.stored() == set(pacs.held)
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_we_are_killed_again_and_again(retrieve, pacs, method):
+    """Orthanc may be in the middle of a C-MOVE to the one that was killed."""
+    pacs.peer.add_modality("PYPX", retrieve.port)
+    command = (pacs.peer.address, *EVERYTHING, "--method", method)
+    for _ in range(4):
+        before = retrieve.count()
+        with retrieve.running(*command) as process:
+            retrieve.wait_for(before + 20)
+            process.kill()
+    is_whole(retrieve, retrieve(*command), pacs)
