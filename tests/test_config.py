@@ -10,8 +10,8 @@ import pytest
 from pypx.address import Address
 from pypx.config import Config, Listen, Node, config_path, load
 from pypx.config.amounts import parse_endpoint, parse_size
-from pypx.config.checks import LIMITS
 from pypx.config.edit import add_node, remove_node
+from pypx.config.limits import LIMITS
 from pypx.errors import ConfigError
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.receiver.hook_settings import HookSettings

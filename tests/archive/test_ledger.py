@@ -286,6 +286,11 @@ class TestSeries:
         one, other = find(ledger, transfer, "1.1"), find(ledger, transfer, "1.2")
         for study in (one, other):
             expect(ledger, transfer, study, [1], f"{study.study_instance_uid}.1")
+        assert ledger.next_series(transfer, planned=True) is None, "it may get more"
+        ledger.close_study(other, "planned")
+        taken = ledger.next_series(transfer, planned=True)
+        assert taken and taken.series_instance_uid == "1.2.1"
+        ledger.close_series(taken, "open", received=0, attempts=0)
         taken = ledger.next_series(transfer, other.pk)
         assert taken and taken.series_instance_uid == "1.2.1" and taken.state == "busy"
         assert ledger.next_series(transfer, other.pk) is None

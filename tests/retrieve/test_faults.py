@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from pypx.archive import Archive
+from pypx.archive.transfers import LedgerSeries
+from pypx.errors import ConnectError
 from pypx.pacs import FAULTS
 from pypx.pacs.samples import SAMPLE_INSTANCES
+from pypx.retrieve.asking import Asker, Verdict
 from pypx.retrieve.run import Retrieval
 from tests.retrieve.conftest import Done, Run
 
@@ -79,6 +83,14 @@ def test_dropped_objects_come_with_the_next_request(run: Run, samples: Archive, 
         "series",
         "image",
     }
+
+
+@pytest.mark.parametrize("by", ["study", "series", "image"])
+def test_nothing_is_sent_twice(run: Run, samples: Archive, by: str) -> None:
+    """Neither while threads plan and others ask, nor because two of them ask for one study."""
+    found = run(by=by, associations=4)
+    is_whole(found, uids(samples))
+    assert sum(request.completed or 0 for request in found.requests) == SAMPLE_INSTANCES
 
 
 def test_two_faults_that_hide_each_other(run: Run, samples: Archive) -> None:
@@ -205,3 +217,18 @@ def test_it_can_be_cancelled(run: Run, fault: str) -> None:
     found = run(fault, watch=cancel)
     assert found.state in ("cancelled", "complete" if fault == "ignore-cancel" else "cancelled")
     assert found.transfer.state == found.state
+
+
+def test_a_study_whose_request_could_not_be_made_is_asked_for_again(
+    run: Run, samples: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, outages = Asker.ask, [ConnectError("The PACS is away for a moment.")]
+
+    def sometimes(self: Asker, series: LedgerSeries, together: Sequence[LedgerSeries]) -> Verdict:
+        if together and outages:
+            raise outages.pop()
+        return ask(self, series, together)
+
+    monkeypatch.setattr(Asker, "ask", sometimes)
+    is_whole(run(by="study"), uids(samples))
+    assert not outages

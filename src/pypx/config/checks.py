@@ -6,11 +6,10 @@ here makes values of it: ``reading`` does.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pypx.address import Address, check_ae_title
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
+from pypx.config.limits import LIMITS, Limit
 from pypx.errors import ConfigError
 from pypx.receiver.hook_settings import HookSettings
 
@@ -18,7 +17,7 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LIMITS", "NODE_NAME", "parse"]
+__all__ = ["NODE_NAME", "parse"]
 
 NODE_NAME = "letters, digits, '-', '_' and '.'"
 _MODELS = ("study", "patient")
@@ -34,6 +33,13 @@ _TABLE_OR_TRUTH: Kind = ((dict, bool), "a table, true or false")
 _TRUTH: Kind = (bool, "true or false")
 _TABLE: Kind = (dict, "a table")
 _TABLES: Kind = (list, "tables, each under [[hooks]]")
+
+
+def _kind_of(limit: Limit) -> Kind:
+    if limit.is_size:
+        return _TEXT_OR_INTEGER
+    return _NUMBER if limit.is_time else _INTEGER
+
 
 # The keys of each table and what their values are.
 _TOP = {
@@ -53,64 +59,9 @@ _LISTEN = {
     "min_free": _TEXT_OR_INTEGER,
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
-}
-
-
-class _Limit(NamedTuple):
-    """What a limit may be.
-
-    Attributes:
-        least: The smallest value; 0 where that means none.
-        most: The largest value.
-        is_size: Whether it is a number of bytes, which may be text.
-        is_time: Whether it is a number of seconds.
-    """
-
-    least: int
-    most: int
-    is_size: bool = False
-    is_time: bool = False
-
-    @property
-    def kind(self) -> Kind:
-        """What it is in the file."""
-        if self.is_size:
-            return _TEXT_OR_INTEGER
-        return _NUMBER if self.is_time else _INTEGER
-
-    def check(self, value: Any) -> None:
-        """Refuse what is out of range."""
-        number = parse_size(value) if self.is_size else value
-        if not self.least <= number <= self.most:
-            unit = "seconds" if self.is_time else "bytes" if self.is_size else ""
-            of = f" of {unit}" if unit else ""
-            raise ConfigError(f"{value} is no number{of} from {self.least} to {self.most}.")
-
-
-LIMITS = {
-    "max_associations": _Limit(1, 10_000),
-    "max_associations_per_host": _Limit(0, 10_000),
-    "max_waiting": _Limit(1, 10_000),
-    "max_pdu": _Limit(4 << 10, 128 << 20, is_size=True),
-    "max_request": _Limit(4 << 10, 16 << 20, is_size=True),
-    "max_user_information": _Limit(64, 64 << 10, is_size=True),
-    "max_contexts": _Limit(1, 128),
-    "max_command": _Limit(1 << 10, 16 << 20, is_size=True),
-    "max_elements": _Limit(0, 1 << 31),
-    "max_depth": _Limit(1, 1000),
-    "max_objects": _Limit(0, 1 << 31),
-    "max_bytes": _Limit(0, 1 << 50, is_size=True),
-    "artim_timeout": _Limit(1, _LONGEST, is_time=True),
-    "pdu_timeout": _Limit(0, _LONGEST, is_time=True),
-    "idle_timeout": _Limit(1, _LONGEST, is_time=True),
-    "send_timeout": _Limit(1, _LONGEST, is_time=True),
-    "association_timeout": _Limit(0, 366 * _LONGEST, is_time=True),
-}
-"""The keys of ``[listen]`` that are :class:`~pypx.net.limits.AcceptorLimits`."""
-_LISTEN["tls"] = _TABLE
+    "tls": _TABLE,
+} | {key: _kind_of(limit) for key, limit in LIMITS.items()}
 _LISTEN_TLS = {"certificate": _TEXT, "key": _TEXT, "ca": _TEXT, "minimum": _TEXT}
-_LISTEN |= {key: limit.kind for key, limit in LIMITS.items()}
-
 _NODE = {
     "address": _TEXT,
     "aet": _TEXT,

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.config.settings import DEFAULT_ARCHIVE, Config, Listen, Node
 from pypx.errors import ConfigError
-from pypx.net.limits import AcceptorLimits
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
@@ -95,18 +94,12 @@ def _node(name: str, table: dict[str, Any]) -> Node:
 
 
 def _listen(table: dict[str, Any]) -> Listen:
-    from pypx.config.amounts import parse_size  # only who has a file needs it
-    from pypx.config.checks import LIMITS
+    from pypx.config.limits import LIMITS, read_limits  # only who has a file needs it
 
-    limits = {
-        key: parse_size(table[key]) if LIMITS[key].is_size else table[key]
-        for key in LIMITS
-        if key in table
-    }
-    others = {key: value for key, value in table.items() if key not in (*limits, "allow", "tls")}
+    others = {key: value for key, value in table.items() if key not in (*LIMITS, "allow", "tls")}
     tls = _server_tls(table["tls"]) if "tls" in table else None
     allow = tuple(table.get("allow", ()))
-    return Listen(**others, allow=allow, limits=AcceptorLimits(**limits), tls=tls)
+    return Listen(**others, allow=allow, limits=read_limits(table), tls=tls)
 
 
 def _server_tls(table: dict[str, Any]) -> ServerTls:

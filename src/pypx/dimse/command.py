@@ -120,7 +120,8 @@ def _encode_value(vr: str, value: Any) -> bytes:
         case _:
             # Only text that we wrote or that a peer sent as such comes here; a
             # character outside the default repertoire must not stop the message.
-            raw: bytes = value.encode("ascii", "replace")
+            # A UID of theirs goes back as it came, whatever it is.
+            raw: bytes = value.encode("latin-1" if vr == "UI" else "ascii", "replace")
             return raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
 
 

@@ -14,6 +14,7 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Transfer
 from pypx.errors import StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
+from pypx.values import replace
 
 __all__ = ["Planner", "batches"]
 
@@ -56,8 +57,9 @@ class Planner:
         self._detail = detail
         self._is_cancelled = is_cancelled
 
-    def find_studies(self, query: Query) -> str:
-        """Note down the studies of a query; give its state, ``open`` if the user wants no more.
+    def find_studies(self, query: Query) -> Query:
+        """Note down the studies of a query; give it as it is then: ``open`` if the user wants no
+        more.
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
@@ -84,9 +86,9 @@ class Planner:
             return self._close(query, "no-match", "Nothing on the PACS matches.")
         return self._close(query, "found", "" if found.is_whole else _MORE.format("studies"))
 
-    def _close(self, query: Query, state: str, reason: str) -> str:
+    def _close(self, query: Query, state: str, reason: str) -> Query:
         self._ledger.close_query(query, state, reason)
-        return state
+        return replace(query, state=state, reason=reason)
 
     def find_series(self, study: LedgerStudy, keys: Mapping[str, str]) -> None:
         """Note down the series of a study, and what is expected of each.

@@ -34,7 +34,7 @@ from pypx.retrieve.asking import Asker, Flight, Shared
 from pypx.retrieve.outage import is_busy, is_outage
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.turns import Turn, Turns
-from pypx.values import frozen
+from pypx.values import frozen, replace
 
 __all__ = ["Retrieval", "Snapshot"]
 
@@ -316,9 +316,9 @@ class Retrieval:
         failure: PypxError | None = None
         try:
             if isinstance(task, Query):
-                state = planner.find_studies(task)
-                if state not in ("found", OPEN):
-                    self._on_query(task, state, None)
+                found = planner.find_studies(task)
+                if found.state not in ("found", OPEN):
+                    self._on_query(found, found.state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
             else:
@@ -371,8 +371,7 @@ class Retrieval:
         for query, standing in self._ledger.settled_queries(self._transfer, study_pk):
             state, reason = _state_of(query, standing)
             self._ledger.close_query(query, state, reason)
-            closed = Query(query.pk, query.number, query.keys, state, reason)
-            self._on_query(closed, state, standing)
+            self._on_query(replace(query, state=state, reason=reason), state, standing)
 
     # What goes wrong
 
@@ -380,7 +379,8 @@ class Retrieval:
         """Decide what an error means for the job, and open the task again."""
         key = type(task).__name__, task.pk
         self._broken[key] = self._broken.get(key, 0) + (not is_outage(error))
-        if isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries:
+        is_broken = isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries
+        if is_broken and self._reached:
             self._give_up(task, error.message)
             return
         self._open_again(task, error.message)
@@ -392,11 +392,8 @@ class Retrieval:
         now = time.monotonic()
         if is_busy(error):
             self._shared.load.overloaded(now)
-        elif not self._reached and is_outage(error):
-            self.error = error  # it was never there
-            return
-        elif not is_outage(error) and not self._reached:
-            self.error = error
+        elif not self._reached:
+            self.error = error  # it was never there, or does not want us
             return
         self._away_since = self._away_since or now
         if now - self._away_since >= self._settings.outage:
@@ -422,7 +419,7 @@ class Retrieval:
         """Leave a task that breaks the association each time."""
         if isinstance(task, Query):
             self._ledger.close_query(task, "failed", reason)
-            self._on_query(task, "failed", None)
+            self._on_query(replace(task, state="failed", reason=reason), "failed", None)
         elif isinstance(task, LedgerStudy):
             self._ledger.close_study(task, "failed", reason)
         else:
