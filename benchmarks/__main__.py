@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import local, query, receive, store
+from benchmarks import local, query, receive, retrieve, store
 from benchmarks.chart import chart
 from benchmarks.contest import Case, Result, Settings, hold
 from benchmarks.machine import describe, file_system, spread_folders
@@ -25,6 +25,7 @@ _CASES: dict[str, Case] = {
     "associations": receive.associations,
     "move": query.move,
     "find": query.find,
+    "retrieve": retrieve.retrieve,
     "store": store.store,
     "store-large": store.store_large,
     "store-storescp": store.store_storescp,

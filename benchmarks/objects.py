@@ -17,13 +17,25 @@ from pypx.dicom.elements import Element, encode_elements
 from pypx.dicom.encoding import Encoding
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
 
-__all__ = ["CT_IMAGE", "LARGE", "SMALL", "SYNTAX", "Instance", "images", "studies", "write_files"]
+__all__ = [
+    "CT_IMAGE",
+    "LARGE",
+    "SMALL",
+    "STUDY_DATE",
+    "SYNTAX",
+    "Instance",
+    "cohort",
+    "images",
+    "studies",
+    "write_files",
+]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 SYNTAX = uids.EXPLICIT_VR_LITTLE_ENDIAN
 SMALL = 39_000
 LARGE = 532_000
 PER_SERIES = 250
+STUDY_DATE = "20240131"
 
 _ROOT = "1.2.826.0.1.3680043.10.54321"
 # Of a fixed length, so that they are replaced in the encoded bytes.
@@ -50,7 +62,7 @@ def _keywords() -> dict[str, object]:
         "InstanceCreationTime": "101112.345000",
         "SOPClassUID": CT_IMAGE,
         "SOPInstanceUID": f"{_ROOT}.{_STUDY}.{_SERIES}.{_NUMBER}",
-        "StudyDate": "20240131",
+        "StudyDate": STUDY_DATE,
         "SeriesDate": "20240131",
         "AcquisitionDate": "20240131",
         "ContentDate": "20240131",
@@ -171,6 +183,18 @@ def images(count: int, size: int, *, first: int = 0) -> Iterator[Instance]:
     head, tail = whole[:cut], whole[cut:]
     for number in range(first, first + count):
         yield _instance(head, tail, 1, number // PER_SERIES, number)
+
+
+def cohort(count: int, size: int) -> Iterator[Instance]:
+    """Give images of studies of two series of twelve.
+
+    A thousand are 42 studies: a round number of them would look like the limit of a PACS.
+    """
+    whole = _template(size)
+    cut = whole.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
+    head, tail = whole[:cut], whole[cut:]
+    for number in range(count):
+        yield _instance(head, tail, 5000 + number // 24, number // 12, number)
 
 
 def studies(count: int) -> Iterator[Instance]:

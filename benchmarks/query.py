@@ -21,13 +21,14 @@ from pypx.client.query import RETURN_KEYS, Level
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import Encoding
 
-__all__ = ["find", "move"]
+__all__ = ["find", "move", "orthanc_with"]
 
 _TIMEOUT = 600.0
 
 
 @contextmanager
-def _orthanc(settings: Settings, instances: Sequence[Instance]) -> Iterator[Orthanc]:
+def orthanc_with(settings: Settings, instances: Sequence[Instance]) -> Iterator[Orthanc]:
+    """Run a stock Orthanc that has these."""
     with tempfile.TemporaryDirectory(dir=settings.folder) as text:
         orthanc = stock_orthanc(Path(text))
         orthanc.start()
@@ -49,7 +50,7 @@ def move(settings: Settings) -> Iterator[Contest]:
         *("-k", f"StudyInstanceUID={series['StudyInstanceUID']}"),
         *("-k", f"SeriesInstanceUID={series['SeriesInstanceUID']}"),
     )
-    with _orthanc(settings, instances) as orthanc:
+    with orthanc_with(settings, instances) as orthanc:
         del instances
 
         def measure(name: str) -> float:
@@ -86,7 +87,7 @@ def find(settings: Settings) -> Iterator[Contest]:
     instances = list(studies(settings.count(2000, at_least=200)))
     count = len(instances)
     keys = RETURN_KEYS[Level.STUDY]
-    with _orthanc(settings, instances) as orthanc:
+    with orthanc_with(settings, instances) as orthanc:
         config = settings.folder / "find.toml"
         config.touch()
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -378,6 +379,30 @@ class TestSchema:
         with pytest.raises(sqlite3.DatabaseError, match="no such table") as caught:
             SqliteIndex(path)
         assert is_damaged(caught.value)
+
+
+def test_a_file_that_grows_while_two_threads_look_was_not_cut(
+    index: SqliteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the slower one saw is smaller than what the other one did."""
+    real, looks = os.stat, 0
+
+    def look(path: Any, *rest: Any, **more: Any) -> os.stat_result:
+        nonlocal looks
+        found = real(path, *rest, **more)
+        if str(path) == str(index.path):
+            looks += 1
+            if looks == 1:
+                with index.path.open("ab") as file:
+                    file.write(bytes(4096))
+                with index.reading():
+                    pass
+        return found
+
+    index.add([entry("1")])
+    monkeypatch.setattr(os, "stat", look)
+    index.forget([])
+    assert looks == 2
 
 
 def test_the_modes_do_not_depend_on_the_umask(path: Path) -> None:

@@ -56,7 +56,7 @@ class Connections:
         self._reader: sqlite3.Connection | None = None
         self._files: tuple[int, ...] | None = None  # of the writer
         self._read_files: tuple[int, ...] | None = None
-        self._size = 0
+        self._seen = (0, 0)  # inode and size
 
     def open(self) -> None:
         """Open the index, or create it.
@@ -122,7 +122,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        self._size = 0
+        self._seen = (0, 0)
         self._files = self._look()
         return connection
 
@@ -132,6 +132,7 @@ class Connections:
         Raises:
             DefectError: The file has become shorter, which SQLite never does to it.
         """
+        inode, size = self._seen  # not later: another thread may see it grow after we did
         try:
             status = os.stat(self.path)  # noqa: PTH116  (twice an object)
         except OSError:
@@ -142,9 +143,9 @@ class Connections:
                 log = os.stat(f"{self.path}-wal").st_ino  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
             return None
-        if status.st_size < self._size and self._files and status.st_ino == self._files[1]:
+        if status.st_size < size and status.st_ino == inode:
             raise DefectError("it was cut")
-        self._size = status.st_size
+        self._seen = status.st_ino, status.st_size
         return status.st_dev, status.st_ino, log
 
     def writer(self) -> tuple[sqlite3.Connection, bool]:

@@ -98,7 +98,8 @@ def describe(snapshot: Snapshot, images: float, received: float) -> str:
         return snapshot.waits.rstrip(".")
     done, total = _so_far(snapshot)
     more = "+" if snapshot.totals.to_plan else ""
-    words = [f"{done:,} of {total:,}{more} images, {size(snapshot.bytes)}"]
+    known = f" of {total:,}{more}" if total else ""
+    words = [f"{done:,}{known} images, {size(snapshot.bytes)}"]
     if images:
         words.append(f"{images:,.0f}/s, {size(received)}/s")
         if not more and total > done:
@@ -118,8 +119,7 @@ def describe(snapshot: Snapshot, images: float, received: float) -> str:
 def _so_far(snapshot: Snapshot) -> tuple[int, int]:
     """Give how many images are here, with those of requests under way, and how many there are."""
     totals = snapshot.totals
-    done = totals.received + sum(len(flight.unit.arrived) for flight in snapshot.flights)
-    return min(done, totals.expected) if totals.expected else done, totals.expected
+    return totals.received if totals.expected else totals.received_uncounted, totals.expected
 
 
 def duration(seconds: float) -> str:

@@ -60,7 +60,7 @@ class Snapshot:
     """A job at one moment.
 
     Attributes:
-        totals: As the ledger has them; series under way count as they stood before.
+        totals: As the ledger has them, perhaps a moment ago; what is under way is in them.
         instances: How many came since the job was begun or resumed.
         bytes: Of their files.
         seconds: Since then.
