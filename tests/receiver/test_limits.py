@@ -107,6 +107,7 @@ def test_connections_that_wait_give_way_to_those_that_ask(begin: Begin) -> None:
         with scene.good() as good:
             good.echo()
         assert [peer.receive() for peer in silent[:7]] == [CLOSED] * 7
+    scene.wait_for()
     lines = [line for line in scene.told() if "max_waiting" in line]
     assert len(lines) == len(scene.told()) == 8  # the good one was the 13th
 
