@@ -130,6 +130,8 @@ CANNOT_BE_SENT = {
     *("no_meta.dcm", "rtstruct.dcm"),
     # No SOP class, instance or transfer syntax to announce.
     *("empty_charset_LEI.dcm", "meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm"),
+    # No data set at all.
+    "bad.dcm",
     # A media directory is no storage class, and is not accepted.
     *("DICOMDIR", "DICOMDIR-bigEnd", "DICOMDIR-empty.dcm", "DICOMDIR-implicit"),
     *("DICOMDIR-nooffset", "DICOMDIR-nopatient", "DICOMDIR-reordered"),
@@ -138,8 +140,6 @@ REFUSED = {
     # No SOP Instance UID in the data set.
     **dict.fromkeys(("chrSQEncoding.dcm", "chrSQEncoding1.dcm", "UN_sequence.dcm"), 0xA900),
     **dict.fromkeys(("no_meta_group_length.dcm", "priv_SQ.dcm"), 0xA900),
-    # No data set at all.
-    "bad.dcm": 0xC000,
     # No Study or Series Instance UID: colour palettes and bare images.
     **dict.fromkeys(("fall.dcm", "hotiron.dcm", "hotmetalblue.dcm", "pet.dcm"), 0xC000),
     **dict.fromkeys(("pet20step.dcm", "spring.dcm", "summer.dcm", "winter.dcm"), 0xC000),
