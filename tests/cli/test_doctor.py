@@ -13,11 +13,13 @@ import pytest
 
 from pypx.address import Address
 from pypx.archive import Archive
+from pypx.dicom.data_set import DataSet
 from pypx.doctor import fetching, questions
 from pypx.doctor.doctor import NAMES
+from pypx.errors import DataSetError
 from pypx.net.tls import server_context
 from pypx.net.tls_settings import ServerTls
-from pypx.pacs import Pacs
+from pypx.pacs import Pacs, find
 from pypx.receiver.receiver import Receiver
 from pypx.ul.codec import encode_pdu
 from pypx.ul.pdu import AAssociateRJ
@@ -32,7 +34,8 @@ IDENTIFIERS = ("DEMO-00", "Muster", "Yamada", "Doe^", "A1001", "A1002", "A1003",
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "_LATE", 0.2)
+    monkeypatch.setattr(fetching, "_LATE", 0.3)
+    monkeypatch.setattr(fetching, "_TAIL", 0.3)
     monkeypatch.setattr(fetching, "_LOOK", 0.005)
 
 
@@ -140,6 +143,35 @@ def test_what_is_odd_but_brings_all_is_well(doctored: Doctored, fault: str) -> N
     assert "after it said" not in moved or fault == "late-stores"
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_patient_root_model(
+    px: Px, samples: Archive, home: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    """A strict PACS wants the unique key of each level above."""
+    level_of = find.level_of
+
+    def check(identifier: DataSet, sop_class_uid: str) -> str:
+        level = level_of(identifier, sop_class_uid)
+        if level != "patient" and "PatientID" not in find.matching_keys(identifier):
+            raise DataSetError("There is no PatientID.")
+        return level
+
+    if strict:
+        monkeypatch.setattr(find, "level_of", check)
+    with Pacs(samples) as pacs:
+        write_config(home, f'[nodes.d]\naddress = "{pacs.address}"\nmodel = "patient"')
+        ran = px("doctor", "d", "--no-move", "--json")
+    assert (ran.code, verdicts(ran)) == (0, {})
+    assert steps(ran)["C-FIND study"]["facts"]["model"] == "patient"
+    assert steps(ran)["relational query"]["facts"]["relational"] != strict
+    assert steps(ran)["C-GET"]["facts"] == {
+        "level": "image",
+        "instances": 1,
+        "model": "patient",
+        "bytes": 9046,
+    }
+
+
 def test_one_association_is_enough(doctored: Doctored) -> None:
     assert doctored("reject-over-limit=1").code == 0
 
@@ -198,10 +230,23 @@ def test_the_pacs_knows_us_at_another_address(px: Px, samples: Archive, tmp_path
     assert "it knows PYPX at another address" in steps(ran)["C-MOVE"]["message"]
 
 
-def test_our_own_rules_keep_the_pacs_out(doctored: Doctored, home: Path) -> None:
+def test_our_own_rules_keep_the_pacs_out(px: Px, samples: Archive, home: Path) -> None:
+    """It is called at one address, and calls us from another."""
+    write_config(home, '[listen]\nallow = ["OTHER@10.1.2.3"]')
+    port = free_port()
+    here = {"PYPX": Address("PYPX", "127.0.0.1", port)}
+    with Pacs(samples, host="::1", destinations=here) as pacs:
+        ran = px("doctor", pacs.address, "--port", port, "--no-get", "--json")
+    assert (ran.code, verdicts(ran)) == (4, {"C-MOVE": "failed"})
+    move = steps(ran)["C-MOVE"]
+    assert "It reached our listener from 127.0.0.1 as DEMO, and was refused." in move["message"]
+    assert 'allow = ["*@127.0.0.1"]' in move["hint"]
+
+
+def test_our_own_rules_let_in_whom_we_ask(doctored: Doctored, home: Path) -> None:
     write_config(home, '[listen]\nallow = ["OTHER@10.1.2.3"]\n[nodes.x]\naddress = "X@10.9.9.9:1"')
     ran = doctored(options=("--no-get", "--json"))
-    assert ran.code == 0  # whom we ask may send to us
+    assert ran.code == 0
 
 
 def test_a_listener_that_runs_is_not_given_a_test_image(

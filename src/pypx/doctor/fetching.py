@@ -31,7 +31,7 @@ __all__ = ["Fetching"]
 
 _MOST = 20  # instances of a series or study that is asked for where no instance can be
 _LATE = 5.0  # seconds in which what the PACS says to have sent may still come
-_TAIL = 0.5  # seconds in which the association may end that brought something
+_TAIL = 1.0  # seconds in which we hear of an association that is over or was rejected
 _LOOK = 0.05
 _UNKNOWN_DESTINATION = 0xA801
 
@@ -321,11 +321,13 @@ def _wait_for(heard: _Heard, until: float, *, sent: bool) -> None:
         until: At most until then.
         sent: The PACS says that it sent something.
     """
+    tail = time.monotonic() + _TAIL
     while (now := time.monotonic()) < until:
-        if len(heard.ended) >= len(heard.began) and (heard.stored or not sent):
+        over = bool(heard.ended) and len(heard.ended) >= len(heard.began)
+        if over and (heard.stored or not sent):
             return
-        if heard.stored:
-            until = min(until, now + _TAIL)  # some keep their associations open
+        if (heard.stored or not sent) and now >= tail:
+            return  # some keep their associations open, others never came
         time.sleep(_LOOK)
 
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 from pypx.client.query import RETURN_KEYS, Level, Model
 from pypx.dicom.data_set import DataSet
-from pypx.dicom.levels import UNIQUE_KEYS
+from pypx.dicom.levels import UNIQUE_KEYS, level_of
 from pypx.doctor.case import Case, Sample
 from pypx.doctor.questions import MOST_MATCHES, Answer, Questions
 from pypx.doctor.steps import Finding, Status
@@ -67,7 +67,9 @@ class Querying:
                 break
         if self.widest is None:
             assert error is not None  # each of the ranges was refused
-            raise error
+            if case.model is not Model.PATIENT:
+                raise error
+            self.widest = self._studies_of_a_patient()
         answer = self.widest[1]
         uids = [match.get("StudyInstanceUID") or "" for match in answer.matches]
         named = dict.fromkeys(filter(None, uids))
@@ -87,6 +89,13 @@ class Querying:
         said = f"It gives studies in the {case.model.value} root model"
         said += f"; {repeated} of {len(uids)} matches came twice." if repeated else "."
         return Finding(said, facts=facts)
+
+    def _studies_of_a_patient(self) -> tuple[dict[str, str], Answer]:
+        """Go the way that the patient root model has for all (PS3.4 §C.4.1.2.1)."""
+        patients = self._ask({}, "patient", Model.PATIENT, ("PatientID",))
+        known = (match.get("PatientID") for match in patients.matches)
+        keys = {"PatientID": next(filter(None, known), "")}
+        return keys, self._ask(keys, "study", Model.PATIENT, _LIGHT)
 
     def _ranges(self) -> list[dict[str, str]]:
         last = self._today + timedelta(days=1)  # it may be tomorrow already where the PACS is
@@ -247,28 +256,28 @@ class Querying:
 
     def _try_key(self, what: str, keyword: str, fits: str, misses: str) -> Finding:
         """Ask for the study with a value that fits, and with one that does not."""
-        sample = self._sample
-        narrow = {"StudyInstanceUID": sample.study}
+        sample, model = self._sample, self._case.model
+        level, unique, uid = "study", "StudyInstanceUID", sample.study
+        if model is Model.PATIENT and level_of(keyword) == "patient":
+            level, unique, uid = "patient", "PatientID", sample.patient_id
+        narrow = {"StudyInstanceUID": sample.study} if level == "study" else {}
         if sample.patient_id and keyword != "PatientID":
             narrow = {"PatientID": sample.patient_id}  # beside a UID some look at nothing else
-        model = self._case.model
-        if model is Model.PATIENT:
-            narrow = {**self._case.keys(), **narrow}
-        wanted = ("StudyInstanceUID", keyword)
+        wanted = (unique, keyword)
         try:
             if fits:
-                found = self._ask({**narrow, keyword: fits}, "study", model, wanted)
-                if not found.has("StudyInstanceUID", sample.study):
+                found = self._ask({**narrow, keyword: fits}, level, model, wanted)
+                if not found.has(unique, uid):
                     hint = "Ask without it, and choose among the matches."
                     said = f"It does not find the study with {what}."
                     return Finding(said, Status.WARNING, hint, {"works": False})
-            wrong = self._ask({**narrow, keyword: misses}, "study", model, wanted)
+            wrong = self._ask({**narrow, keyword: misses}, level, model, wanted)
         except StatusError as error:
             hint = "Ask without it, and choose among the matches."
             return Finding(error.message, Status.WARNING, hint, _status(error))
         criterion = Criterion(keyword, misses)
         if any(criterion.fits(match) is False for match in wrong.matches) or (
-            wrong.has("StudyInstanceUID", sample.study)
+            wrong.has(unique, uid)
         ):
             return Finding(
                 f"It ignores {what}: what does not match comes as well.",
