@@ -16,7 +16,9 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 IN_MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2048 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 
 .DEFAULT_GOAL := help
-.PHONY: demo test crash bench lint format clean help
+.PHONY: demo test crash bench fuzz lint format clean help
+
+SECONDS := 60
 
 demo: $(VENV)/.stamp-install ## show what pypx does: a PACS in a box, no network needed
 	@$(BIN)/px demo
@@ -32,6 +34,9 @@ bench: $(VENV)/.stamp-test ## measure pypx beside others; make bench ARGS="--qui
 crash: $(VENV)/.stamp-test ## kill the receiver, cut its power, fill its disk, fail its system calls
 	@tools/install_peers.sh
 	PYPX_CRASH=1 $(BIN)/python -m pytest --numprocesses 2 tests/crash $(ARGS)
+
+fuzz: $(VENV)/.stamp-fuzz ## feed any bytes to what reads the network; make fuzz SECONDS=600
+	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.stamp-lint ## check format, style, types and the layers
 	$(BIN)/ruff format --check .
@@ -66,6 +71,10 @@ $(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-install
 	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/.stamp-fuzz: $(VENV)/.stamp-test
+	$(PIP) install --group fuzz
 	@touch $@
 
 $(VENV)/.stamp-lint: $(VENV)/.stamp-install

@@ -33,6 +33,7 @@ __all__ = [
     "Footprint",
     "Ledger",
     "Listener",
+    "all_from_here",
     "associated",
     "at_home",
     "check",
@@ -155,6 +156,13 @@ class Listener(Peer):
         sockets = sum(link.startswith("socket:") for link in links)
         threads, resident = self.status("Threads"), self.status("VmRSS")
         return Footprint(sockets, len(links) - sockets, threads, resident)
+
+
+def all_from_here(folder: Path) -> tuple[str, str]:
+    """Give the options of a listener that takes all its associations from this machine."""
+    config = folder / "config.toml"
+    config.write_text("[listen]\nmax_associations_per_host = 0\n")
+    return "--config", str(config)
 
 
 class Ledger:

@@ -21,7 +21,7 @@ from pypx.dimse.messages import (
     CStoreRSP,
     Message,
 )
-from pypx.net.served import ServedAssociation
+from pypx.net.served import Caller, ServedAssociation
 from pypx.net.server import Server
 from pypx.ul.negotiation import answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
@@ -135,7 +135,7 @@ class Scripted:
     def _service(function: Answer) -> Callable[[ServedAssociation, MessageReceived], None]:
         return lambda association, received: function(Exchange(association, received))
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         self.requests.append(request)
         return answer(
             request,

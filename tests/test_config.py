@@ -11,8 +11,11 @@ from pypx.address import Address
 from pypx.config import Config, Listen, Node, config_path, load
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.edit import add_node, change_node, remove_node
+from pypx.config.limits import LIMITS
 from pypx.errors import ConfigError
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.receiver.hook_settings import HookSettings
+from pypx.values import fields
 
 WHOLE = """
 aet = "LAB"
@@ -169,6 +172,12 @@ MISTAKES = [
     ("[listen]\nsettle = -1", 2, "from 0 to 86400", ""),
     ("[listen]\nindex_wait = -1", 2, "from 0 to 86400", ""),
     ("[listen]\nsettle = nan", 2, "from 0 to 86400", ""),
+    ("[listen]\nmax_associations = 0", 2, "0 is no number from 1 to 10000", ""),
+    ("[listen]\nmax_associations = 1.5", 2, "must be a whole number", ""),
+    ("[listen]\nmax_pdu = '1K'", 2, "1K is no number of bytes from 4096 to 134217728", ""),
+    ("[listen]\nmax_pdu = 'big'", 2, "'big' is no size", ""),
+    ("[listen]\npdu_timeout = -1", 2, "no number of seconds from 0 to 86400", ""),
+    ("[listen]\nartim_timeout = nan", 2, "no number of seconds from 1 to 86400", ""),
     ("[listen]\nworkers = 0", 2, "no number of workers from 1 to 64", ""),
     ("[listen]\nworkers = '2'", 2, "'listen.workers' must be a whole number", ""),
     ("[listen]\nmin_free = 'much'", 2, "'listen.min_free': 'much' is no size", ""),
@@ -239,6 +248,29 @@ def test_where_metrics_cannot_be(text: str) -> None:
 )
 def test_a_size_has_a_unit(text: str, number: int) -> None:
     assert parse_size(text) == number
+
+
+def test_limits_of_a_listener(file: Path) -> None:
+    text = """
+[listen]
+max_associations_per_host = 0
+max_pdu = "64KiB"
+max_bytes = 0
+pdu_timeout = 2.5
+"""
+    limits = AcceptorLimits(
+        max_associations_per_host=0, max_pdu=65536, max_bytes=0, pdu_timeout=2.5
+    )
+    assert read(file, text).listen == Listen(limits=limits)
+
+
+def test_each_limit_has_a_key_and_a_range_with_its_default() -> None:
+    assert tuple(LIMITS) == fields(AcceptorLimits)
+    for key, limit in LIMITS.items():
+        limit.check(getattr(DEFAULT_LIMITS, key))
+        for wrong in (limit.least - 1, limit.most + 1):
+            with pytest.raises(ConfigError):
+                limit.check(wrong)
 
 
 def test_hooks(file: Path) -> None:

@@ -7,7 +7,7 @@
 # the machine as it is.
 set -euo pipefail
 
-packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs mount
+packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs iproute2 mount
     xfsprogs btrfs-progs exfat-fuse exfatprogs faketime"
 policy=/usr/sbin/policy-rc.d
 ci=${CI:-false}
@@ -15,7 +15,7 @@ ci=${CI:-false}
 installed() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin"
     # Not storescu and the like: pynetdicom has programs of these names too.
-    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 mount \
+    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 ip mount \
         mkfs.xfs mkfs.btrfs mkfs.exfat mount.exfat-fuse faketime; do
         command -v "$program" >/dev/null || return 1
     done

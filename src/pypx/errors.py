@@ -22,6 +22,7 @@ needs to answer it, so that no edge has a chain of conditions:
     ├── AssociationError             3
     │   ├── AssociationRejectedError    A-ASSOCIATE-RJ with result, source, reason
     │   ├── AssociationAbortedError     A-ABORT by the peer
+    │   ├── PeerLimitError              the peer asks for more than we give
     │   └── NoPresentationContextError  the peer accepted nothing we can use
     ├── ProtocolError                3
     │   ├── RemoteProtocolError         the peer broke PS3.7 or PS3.8
@@ -54,6 +55,7 @@ __all__ = [
     "NetworkError",
     "NoPresentationContextError",
     "NotDicomError",
+    "PeerLimitError",
     "PeerTimeoutError",
     "ProtocolError",
     "PypxError",
@@ -187,6 +189,12 @@ class AssociationAbortedError(AssociationError):
         self.reason = reason
 
 
+class PeerLimitError(AssociationError):
+    """The peer asked for more than the limits of our acceptor allow."""
+
+    kind = "limit"
+
+
 class NoPresentationContextError(AssociationError):
     """The peer accepted no presentation context for what was asked of it."""
 
@@ -207,12 +215,13 @@ class RemoteProtocolError(ProtocolError):
         message: What it sent and which rule that breaks.
         abort_reason: The reason/diagnostic of our A-ABORT as service-provider
             (PS3.8 §9.3.8): 0 not specified, 1 unrecognised PDU, 2 unexpected PDU,
-            4 unrecognised, 5 unexpected, 6 invalid PDU parameter.
+            4 unrecognised, 5 unexpected, 6 invalid PDU parameter. None where it is DIMSE
+            that finds it: the user of the upper layer, whose A-ABORT has no reason.
     """
 
     kind = "remote-protocol"
 
-    def __init__(self, message: str, *, abort_reason: int = 0, hint: str = "") -> None:
+    def __init__(self, message: str, *, abort_reason: int | None = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.abort_reason = abort_reason
 

@@ -163,6 +163,15 @@ class TestQueries:
         ledger.close_query(query, "incomplete")
         assert ledger.settled_queries(transfer) == []
 
+    def test_only_the_query_of_a_study_is_looked_at(self, ledger: Ledger) -> None:
+        transfer = begin(ledger, {"PatientID": "1"}, {"PatientID": "2"})
+        first, second = find(ledger, transfer), find(ledger, transfer)
+        for study in (first, second):
+            ledger.close_study(study, "planned")
+        assert len(ledger.settled_queries(transfer)) == 2
+        ((query, _),) = ledger.settled_queries(transfer, second.pk)
+        assert query.number == 2
+
     def test_one_that_found_nothing_is_settled(self, ledger: Ledger) -> None:
         transfer = begin(ledger)
         query = ledger.next_query(transfer)
@@ -219,6 +228,21 @@ class TestSeries:
         assert expect(ledger, transfer, study, [1, 2]).state == "open", "it was planned again"
         assert ledger.waiting(transfer) == 1
 
+    def test_series_of_a_study_that_is_not_planned_yet_can_be_left_out(
+        self, ledger: Ledger
+    ) -> None:
+        transfer = begin(ledger)
+        study = find(ledger, transfer)
+        for number in range(3):
+            expect(ledger, transfer, study, [number], f"{SERIES}.{number}")
+        assert ledger.waiting(transfer) == 3
+        assert ledger.waiting(transfer, 2) == 2
+        assert ledger.waiting(transfer, planned=True) == 0
+        assert ledger.next_series(transfer, planned=True) is None
+        ledger.close_study(study, "planned")
+        assert ledger.waiting(transfer, planned=True) == 3
+        assert ledger.next_series(transfer, planned=True) is not None
+
     def test_what_arrives_is_no_longer_missing(self, archive: Archive, ledger: Ledger) -> None:
         transfer = begin(ledger)
         series = expect(ledger, transfer, find(ledger, transfer), [1, 2])
@@ -262,6 +286,11 @@ class TestSeries:
         one, other = find(ledger, transfer, "1.1"), find(ledger, transfer, "1.2")
         for study in (one, other):
             expect(ledger, transfer, study, [1], f"{study.study_instance_uid}.1")
+        assert ledger.next_series(transfer, planned=True) is None, "it may get more"
+        ledger.close_study(other, "planned")
+        taken = ledger.next_series(transfer, planned=True)
+        assert taken and taken.series_instance_uid == "1.2.1"
+        ledger.close_series(taken, "open", received=0, attempts=0)
         taken = ledger.next_series(transfer, other.pk)
         assert taken and taken.series_instance_uid == "1.2.1" and taken.state == "busy"
         assert ledger.next_series(transfer, other.pk) is None
@@ -389,14 +418,17 @@ class TestTotals:
 KILLED = """
 import os, sys
 from pypx.archive import Archive
+from tests.archive.helpers import store
 from tests.archive.ledgers import begin, expect, find
-ledger = Archive(sys.argv[1], durability="none").ledger
+archive = Archive(sys.argv[1], durability="none")
+ledger = archive.ledger
 transfer = begin(ledger, {"PatientID": "1"}, {"PatientID": "2"})
 study = find(ledger, transfer)
 for number in range(3):
     expect(ledger, transfer, study, [number], f"1.2.3.{number}")
 ledger.next_query(transfer)
 ledger.next_series(transfer)
+store(archive, 1)
 ledger.close_series(ledger.next_series(transfer), "complete", received=1, attempts=1)
 os.kill(os.getpid(), 9)
 """
@@ -426,6 +458,36 @@ def test_a_resume_asks_again_for_what_was_given_up(ledger: Ledger) -> None:
     ledger.resume(transfer)
     series = ledger.next_series(transfer)
     assert series and (series.attempts, series.reason) == (0, "")
+
+
+def test_a_resume_asks_again_for_what_is_here_no_more(archive: Archive, ledger: Ledger) -> None:
+    paths = [Path(store(archive, number).path) for number in (1, 2)]
+    transfer = plan(ledger, [1, 2], state="complete")
+    ledger.close_query(next(ledger.queries(transfer)), "complete")
+    ledger.resume(transfer)
+    assert [one.state for one in ledger.queries(transfer)] == ["complete"]
+    assert ledger.next_series(transfer) is None
+    paths[0].unlink()
+    archive.rebuild()
+    ledger.resume(transfer)
+    assert [one.state for one in ledger.queries(transfer)] == ["found"]
+    series = ledger.next_series(transfer)
+    assert series and len(ledger.missing(series)) == 1
+
+
+def test_what_cannot_be_asked_for_is_not_asked_for(ledger: Ledger) -> None:
+    transfer = ledger.begin("hospital", {}, "f")
+    for _ in range(2):  # a killed process notes all rows down once more
+        ledger.refuse_query(transfer, 2, {"PatientID": "1"}, "It has no heading.")
+        ledger.add_queries(transfer, [(3, {"PatientID": "2"})])
+        ledger.resume(transfer)
+        first, second = ledger.queries(transfer)
+        assert (first.state, first.reason) == ("malformed", "It has no heading.")
+        assert second.state == "open"
+    query = ledger.next_query(transfer)
+    assert query and query.number == 3
+    assert ledger.next_query(transfer) is None
+    assert ledger.standing(first).studies == 0
 
 
 TAKER = """

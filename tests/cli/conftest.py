@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,82 @@ def write_config(home: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+# For px retrieve --------------------------------------------------------------------------
+
+SOON = {"pypx.cli.job_options._BACKOFF": 0.01, "pypx.retrieve.asking._AFTER_ERROR": 0.2}
+"""What makes a job ask again at once, for :func:`impatient` and for ``soon``."""
+
+Serve = Callable[..., Address]
+
+
+@pytest.fixture
+def soon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let jobs wait less, and give the configuration, to which more may be written."""
+    for name, value in SOON.items():
+        monkeypatch.setattr(name, value)
+    return write_config(home, "[listen]\nsettle = 0.2\n")
+
+
+@pytest.fixture
+def serve(samples: Archive, listener_port: int) -> Iterator[Serve]:
+    """Start a PACS with these faults, which knows us."""
+    here = {"PYPX": Address("PYPX", "127.0.0.1", listener_port)}
+    with ExitStack() as stack:
+
+        def start(*faults: str, source: Archive = samples) -> Address:
+            served = Pacs(source, destinations=here, faults=faults)
+            return stack.enter_context(served).address
+
+        yield start
+
+
+@pytest.fixture
+def listener_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def retrieve(px: Px, soon: Path, listener_port: int) -> Callable[..., Ran]:
+    """Run px retrieve with our listener on ``listener_port``."""
+    return lambda *arguments, **options: px(
+        "retrieve", "--port", listener_port, *arguments, **options
+    )
+
+
+def result_rows(path: Path) -> list[tuple[str, str]]:
+    """Give number and status of each line of the results of a list."""
+    import csv
+
+    with Path(f"{path}.result.csv").open(encoding="utf-8", newline="") as file:
+        return [(line["row"], line["status"]) for line in csv.DictReader(file)]
+
+
+def stored(home: Path) -> int:
+    """Count the images of the user's archive."""
+    return len(list((home / "pypx").glob("[!.]*/**/*.dcm")))
+
+
+@pytest.fixture
+def before_image(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Do something before a PACS of this process sends its n-th image; n counts from 1."""
+    from pypx.client.store import Instance
+    from pypx.pacs.behaviour import Behaviour, Send
+
+    todo: dict[int, Callable[[], None]] = {}
+    sent, lock = [0], threading.Lock()
+
+    def sending(_: Behaviour, send: Send) -> Send:
+        def counted(instance: Instance) -> int:
+            with lock:
+                sent[0] += 1
+                do = todo.pop(sent[0], None)
+            if do is not None:
+                do()
+            return send(instance)
+
+        return counted
+
+    monkeypatch.setattr(Behaviour, "sending", sending)
+    return todo.__setitem__

@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pypx.address import Address
 from pypx.archive import Archive
 from pypx.cli import move as move_module
 from pypx.cli.options import Invocation
 from pypx.net.connection import Timeouts
-from pypx.pacs import FAULTS, Pacs, misbehaviour
+from pypx.pacs import FAULTS, misbehaviour
 from pypx.pacs.retrieve import Request
-from tests.cli.conftest import Px, Ran
-from tests.peers.process import free_port
+from tests.cli.conftest import Px, Ran, Serve, stored
 
 CT_IMAGES = 12
 CT = ("-k", "AccessionNumber=A1001")
 BY_UID = "px retrieve will compare by UID"
 
-Serve = Callable[..., Address]
 Moved = Callable[..., Ran]
 
 
@@ -36,23 +32,6 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def listener_port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def serve(samples: Archive, listener_port: int) -> Iterator[Serve]:
-    """Start a PACS with these faults, which knows us."""
-    here = {"PYPX": Address("PYPX", "127.0.0.1", listener_port)}
-    with ExitStack() as stack:
-        yield (
-            lambda *faults: (
-                stack.enter_context(Pacs(samples, destinations=here, faults=faults)).address
-            )
-        )
-
-
-@pytest.fixture
 def moved(px: Px, serve: Serve, listener_port: int) -> Moved:
     """Move the CT to us from a PACS with these faults."""
 
@@ -60,10 +39,6 @@ def moved(px: Px, serve: Serve, listener_port: int) -> Moved:
         return px("move", serve(*faults), *arguments, "--port", listener_port, "--json")
 
     return call
-
-
-def stored(home: Path) -> int:
-    return len(list((home / "pypx").glob("[!.]*/**/*.dcm")))
 
 
 # px move ----------------------------------------------------------------------------------

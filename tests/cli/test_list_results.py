@@ -37,7 +37,7 @@ def test_results_are_lines_as_they_come(tmp_path: Path) -> None:
         ]
         results.add(FIRST, COMPLETE)
         assert results.file.read_text().endswith("\n2,0012,20240131,complete,1,2,30,30,0,\n")
-        assert results.done == {2, 3}
+        assert set(results.statuses) == {2, 3}
     assert results.file.stat().st_mode & 0o777 == 0o600
 
 
@@ -46,9 +46,7 @@ def test_results_go_on_where_they_ended(tmp_path: Path) -> None:
     with ListResults(path, COLUMNS) as results:
         results.add(SECOND, RowResult(RowStatus.NO_MATCH))
     with ListResults(path, COLUMNS) as results:
-        assert results.done == {3}
-        assert results.status_of(SECOND) is RowStatus.NO_MATCH
-        assert results.status_of(FIRST) is None
+        assert results.statuses == {3: "no-match"}
         results.add(FIRST, COMPLETE)
         results.add(SECOND, COMPLETE)
     with ListResults(path, COLUMNS) as results:
@@ -56,13 +54,20 @@ def test_results_go_on_where_they_ended(tmp_path: Path) -> None:
         assert results.file.read_text().count("row,") == 1
 
 
-def test_a_row_that_was_another_one_has_no_result(tmp_path: Path) -> None:
+def test_a_line_that_would_say_the_same_is_not_written(tmp_path: Path) -> None:
     path = str(tmp_path / "cohort.csv")
+    other = row(2, PatientID="another")
+    for _ in range(2):
+        with ListResults(path, COLUMNS) as results:
+            for one in (FIRST, SECOND):
+                results.add(one, COMPLETE)
+    assert len(results.file.read_text().splitlines()) == 3
     with ListResults(path, COLUMNS) as results:
+        results.add(other, COMPLETE)  # the list has changed
         results.add(FIRST, COMPLETE)
-        assert results.status_of(FIRST) is RowStatus.COMPLETE
-    with ListResults(path, COLUMNS) as results:
-        assert results.status_of(row(2, PatientID="another")) is None
+        results.add(SECOND, RowResult(RowStatus.INCOMPLETE, 1, 2, 30, 29, 1))
+    numbers = [line.split(",")[0] for line in results.file.read_text().splitlines()[1:]]
+    assert numbers == ["2", "3", "2", "2", "3"]
 
 
 def test_a_result_that_was_cut_at_any_byte(tmp_path: Path) -> None:
@@ -76,10 +81,9 @@ def test_a_result_that_was_cut_at_any_byte(tmp_path: Path) -> None:
         file.write_bytes(whole[:length])
         with ListResults(path, COLUMNS) as results:
             lines = whole[:length].count(b"\n")
-            assert results.done == set([2, 3][: max(0, lines - 1)]), length
+            assert set(results.statuses) == set([2, 3][: max(0, lines - 1)]), length
             for one in (FIRST, row(3, PatientID="Änne")):
-                if results.status_of(one) is None:
-                    results.add(one, COMPLETE)
+                results.add(one, COMPLETE)
         assert file.read_bytes() == whole
 
 
@@ -131,4 +135,4 @@ def test_a_line_for_which_there_is_no_room_is_not_there(
             results.add(SECOND, COMPLETE)
         monkeypatch.undo()
         assert results.file.read_bytes() == whole
-        assert results.done == {2}
+        assert set(results.statuses) == {2}

@@ -29,6 +29,7 @@ from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from pypx.dimse.messages import CStoreRQ
 from pypx.net.server import can_share_port
 from tests.cli.conftest import Px, command_line, impatient, write_config
+from tests.hostile import RawPeer, abort, pdu, reject, request
 from tests.objects import CT_IMAGE, data_set
 from tests.peers.process import free_port
 from tests.receiver.test_workers import is_alive, wait_until
@@ -422,13 +423,38 @@ def test_sighup_names_what_only_a_new_start_changes(listen: Any, px: Px, home: P
     write_config(
         home,
         'aet = "OTHER"\narchive = "~/elsewhere"\n[listen]\nport = 11112\nhost = "127.0.0.2"\n'
-        "workers = 2\nsettle = 1\nmetrics = 9104\n",
+        "workers = 2\nsettle = 1\nmetrics = 9104\nmax_pdu = 65536\n",
     )
     listener.process.send_signal(signal.SIGHUP)
     told = listener.wait_for("Only a new start changes (.*): the old")[1]
     # The port and the number of workers were typed, which goes before the file.
-    assert told == "host, aet, archive, metrics, settle"
+    assert told == "host, aet, archive, metrics, settle, max_pdu"
     assert px("echo", listener.address).code == 0
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_limits_are_configured_and_each_breach_is_one_line(
+    listen: Any, home: Path, workers: int
+) -> None:
+    write_config(
+        home,
+        "[listen]\nmax_pdu = 4096\nmax_associations_per_host = 1\nidle_timeout = 60\n"
+        "max_request = '5KB'\n",
+    )
+    listener = listen("--workers", workers, "--log-json")
+    port = listener.address.port
+    with RawPeer(port) as held, RawPeer(port) as second, RawPeer(port) as stranger:
+        held.associate()
+        second.send(request())
+        assert second.receive() == reject(2, 3, 2)
+        stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert stranger.receive() == abort(0, 0)
+        held.send(pdu(4, b"", length=5000))
+        assert held.receive() == abort(2, 6)
+    code, _, said = listener.stop(signal.SIGTERM)
+    assert code == 0
+    for reason in ("of this host are open already", "HTTP request", "P-DATA-TF of 5000 bytes"):
+        assert len([line for line in said.splitlines() if reason in line]) == 1, said
 
 
 def test_sighup_does_not_end_a_listener_without_a_terminal(px: Px, home: Path) -> None:

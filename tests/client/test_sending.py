@@ -29,7 +29,7 @@ from pypx.errors import (
     StatusError,
 )
 from pypx.net.connection import Timeouts
-from pypx.net.served import ServedAssociation
+from pypx.net.served import Caller, ServedAssociation
 from pypx.receiver.receiver import Receiver
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, RejectResult, RejectSource
 from tests.listening import eventually
@@ -241,9 +241,9 @@ class OneAtOnce(StoreScp):
         self.rejected.wait(10)  # the first association lasts until the second was tried
         return 0
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         if next(self._open) == 0:
-            return super().negotiate(request, host)
+            return super().negotiate(request, caller)
         self.rejected.set()
         return AAssociateRJ(RejectResult.TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 2)
 

@@ -24,7 +24,7 @@ from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CStoreRQ, CStoreRSP
 from pypx.errors import ArchiveError, ConfigError, DataSetError, NoPresentationContextError
 from pypx.net.connection import Timeouts
-from pypx.net.served import ServedAssociation
+from pypx.net.served import Caller, ServedAssociation
 from pypx.ul.negotiation import answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRQ, ContextResult
 from tests.client.test_sending import StoreScp, outcomes
@@ -164,7 +164,7 @@ class TakesOnly(StoreScp):
         self.received: list[tuple[str, bytes]] = []
         self.services[CStoreRQ] = self._keep
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC:
         self.requests.append(request)
 
         def choose(abstract: str, proposed: tuple[str, ...]) -> str | ContextResult:

@@ -16,7 +16,17 @@ from pypx.dicom.part10 import decode_preamble_and_meta
 from pypx.dimse.messages import CStoreRQ, CStoreRSP
 from pypx.net.connection import Connection
 from tests.crash.conftest import limited
-from tests.listening import PLANTED, Ledger, Listener, associated, check, echo, instance, send
+from tests.listening import (
+    PLANTED,
+    Ledger,
+    Listener,
+    all_from_here,
+    associated,
+    check,
+    echo,
+    instance,
+    send,
+)
 from tests.objects import CT_IMAGE, data_set
 
 MIB = 1 << 20
@@ -112,7 +122,7 @@ def test_f5_an_object_of_2_gib(on_disk: Path) -> None:
 @pytest.mark.timeout(120)
 def test_f4_100_associations_with_an_object_under_way(tmp_path: Path) -> None:
     ledger = Ledger()
-    with Listener(tmp_path / "archive", tmp_path) as listener:
+    with Listener(tmp_path / "archive", tmp_path, *all_from_here(tmp_path)) as listener:
         before = listener.footprint()
         with associations(listener, 100) as connections:
             objects = [instance(number, PixelData=bytes(2 * MIB)) for number in range(100)]

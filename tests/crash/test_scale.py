@@ -20,6 +20,7 @@ from tests.listening import (
     Footprint,
     Ledger,
     Listener,
+    all_from_here,
     associated,
     check,
     echo,
@@ -43,7 +44,7 @@ def series(number: int) -> dict[str, str]:
 
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[Listener]:
-    with Listener(tmp_path / "archive", tmp_path) as one:
+    with Listener(tmp_path / "archive", tmp_path, *all_from_here(tmp_path)) as one:
         yield one
 
 

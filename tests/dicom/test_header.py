@@ -357,6 +357,25 @@ def test_depth(make: Callable[[int], bytes]) -> None:
         scan(EXPLICIT, [nested(3)], max_depth=2)
 
 
+@pytest.mark.parametrize("uid", [EXPLICIT, IMPLICIT])
+@pytest.mark.parametrize("size", [1 << 20, 5])
+def test_elements_are_counted(uid: str, size: int) -> None:
+    tags = range(0x00091010, 0x00091017)
+    if uid == EXPLICIT:
+        data = b"".join(explicit(tag, "UT", b"") for tag in tags)
+    else:
+        data = b"".join(implicit(tag, b"") for tag in tags)
+    scan(uid, split(data, size), max_elements=7)
+    with pytest.raises(DataSetError, match="more than 6 elements"):
+        scan(uid, split(data, size), max_elements=6)
+    scan(uid, split(data, size), max_elements=0)
+
+
+def test_items_are_counted_with_the_elements() -> None:
+    with pytest.raises(DataSetError, match="more than 20 elements"):
+        scan(EXPLICIT, [nested(60)], max_elements=20)
+
+
 def test_defined_lengths_may_be_nested_as_they_like() -> None:
     assert scan(EXPLICIT, [UID + nested_with_lengths(2000) + NAME]).PatientName == "Doe^John"
 

@@ -17,7 +17,8 @@ from pypx.dimse.messages import CEchoRQ, CEchoRSP, CFindRQ, CFindRSP, CStoreRSP,
 from pypx.dimse.n_services import N_SERVICES, NResponse
 from pypx.errors import AssociationRejectedError, ConfigError, NetworkError, PypxError
 from pypx.net.connection import Timeouts
-from pypx.net.served import ServedAssociation, Service
+from pypx.net.limits import AcceptorLimits
+from pypx.net.served import Caller, ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.ul.codec import encode_pdu
 from pypx.ul.negotiation import answer
@@ -38,7 +39,7 @@ class Echoer:
             CFindRQ: self._defect,
         }
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         if request.calling_ae_title == "UNWANTED":
             return AAssociateRJ(1, 1, 3)
         return answer(request, lambda _, syntaxes: syntaxes[0], implementation_class_uid="1.2.3")
@@ -74,7 +75,8 @@ def provider() -> Echoer:
 
 @pytest.fixture
 def server(provider: Echoer) -> Iterator[Server]:
-    one = Server("127.0.0.1", 0, provider, max_associations=3, artim_timeout=0.3, idle_timeout=0.3)
+    limits = AcceptorLimits(max_associations=3, artim_timeout=0.3, idle_timeout=0.3)
+    one = Server("127.0.0.1", 0, provider, limits=limits)
     one.start()
     yield one
     one.stop()

@@ -199,6 +199,7 @@ class DcmQrScp(Peer):
         folder: Where configuration, database and log go.
         files: Whose SOP classes and transfer syntaxes it is to accept and to send.
         destinations: AE title to port; it knows only those that it is started with.
+        hosts: More lines of its HostTable.
         ae_title: Its own AE title.
         flags: More flags of dcmqrscp.
         nodelay: Whether it sends with TCP_NODELAY.
@@ -210,6 +211,7 @@ class DcmQrScp(Peer):
         files: Iterable[CorpusFile],
         *,
         destinations: Mapping[str, int] | None = None,
+        hosts: Iterable[str] = (),
         ae_title: str = "DCMQRSCP",
         flags: Iterable[Flag] = (),
         nodelay: bool = True,
@@ -217,6 +219,7 @@ class DcmQrScp(Peer):
         port = free_port()
         self.destinations = dict(destinations or {})
         self.held: list[CorpusFile] = []
+        self._hosts = tuple(hosts)
         self.profile = write_association_profile(folder / "associations.cfg", files)
         self._database = folder / "database"
         self._database.mkdir()
@@ -266,7 +269,7 @@ class DcmQrScp(Peer):
                 f"NetworkTCPPort = {own_port}",
                 "MaxPDUSize = 16384",
                 "MaxAssociations = 16",
-                *("HostTable BEGIN", *hosts, "HostTable END"),
+                *("HostTable BEGIN", *hosts, *self._hosts, "HostTable END"),
                 *("VendorTable BEGIN", "VendorTable END"),
                 *("AETable BEGIN", archive, "AETable END"),
                 "",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from pypx.archive import Archive
 from pypx.client.client import Client
 from pypx.errors import TlsError
-from pypx.net.tls_settings import ClientTls
+from pypx.net.tls_settings import ClientTls, ServerTls
+from pypx.receiver.receiver import Receiver
 from tests.corpus import Corpus
 from tests.net.certificates import Certificates
-from tests.peers.dcmtk import StoreScp
+from tests.peers.dcmtk import UNCOMPRESSED, StoreScp, echoscu, storescu
 from tests.peers.orthanc import Orthanc
 from tests.peers.process import HOST, Peer
 
@@ -96,3 +99,42 @@ def images(client: Client) -> list[object]:
             below = {**keys, "SeriesInstanceUID": series.SeriesInstanceUID}
             found += list(client.find(below, level="image"))
     return found
+
+
+def test_storescu_and_orthanc_send_to_us(
+    certificates: Certificates, tmp_path: Path, corpus: Corpus
+) -> None:
+    tls = ServerTls(certificates.issue(HOST), ca=certificates.ca)
+    key, certificate = split(certificates.issue("client.example.org"))
+    plain = (one for one in corpus.good if one.transfer_syntax_uid in UNCOMPRESSED)
+    files = [file.path for file in islice(plain, 5)]
+    with (
+        Archive(tmp_path / "archive", durability="none") as archive,
+        Receiver(archive, port=0, tls=tls) as receiver,
+    ):
+        where = f"PYPX@{HOST}:{receiver.port}"
+        flags = ("+tls", key, certificate, "+cf", certificates.ca)
+        assert echoscu(where, *flags).returncode == 0
+        assert echoscu(where, "+tla").returncode != 0, "it shows no certificate"
+        assert echoscu(where).returncode != 0
+        sent = storescu(files, where, *flags)
+        assert sent.returncode == 0, sent.output
+        stored = {str(row["SOPInstanceUID"]) for row in archive.find("image")}
+        assert len(stored) == len(files)
+        config = {
+            "DicomTlsEnabled": False,
+            "DicomTlsCertificate": certificate,
+            "DicomTlsPrivateKey": key,
+            "DicomTlsTrustedCertificates": certificates.ca,
+            "DicomModalities": {
+                "pypx": {"AET": "PYPX", "Host": HOST, "Port": receiver.port, "UseDicomTls": True}
+            },
+        }
+        with started(Orthanc(tmp_path, config=config)) as orthanc:
+            more = corpus.good[5:8]
+            orthanc.load(more)
+            names = orthanc.rest("/instances")
+            answer = orthanc.rest("/modalities/pypx/store", method="POST", body=names)
+            assert answer["FailedInstancesCount"] == 0
+            stored = {str(row["SOPInstanceUID"]) for row in archive.find("image")}
+            assert set(orthanc.sop_instance_uids()) <= stored

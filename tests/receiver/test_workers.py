@@ -28,6 +28,7 @@ from pypx.errors import (
     PypxError,
 )
 from pypx.net.connection import Connection, Timeouts
+from pypx.net.limits import AcceptorLimits
 from pypx.net.server import can_share_port
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
@@ -86,13 +87,11 @@ def root(tmp_path: Path) -> Path:
 
 def make(root: Path, heard: Heard, number: int = 2, **changes: Any) -> Workers:
     """Make workers, which are not started yet; the changes are those of their task."""
-    at_once = changes.pop("max_associations", 200)
     return Workers(
         Task(**{"root": str(root), "layout": DEFAULT_LAYOUT, **changes}),
         number,
         observer=heard,
         on_note=heard.notes.append,
-        max_associations=at_once,
         pause=0.05,
     )
 
@@ -302,7 +301,7 @@ def test_less_space_is_refused_when_that_is_configured(start: Start) -> None:
 
 
 def test_the_limit_of_associations_holds_over_all_workers(start: Start, heard: Heard) -> None:
-    workers = start(2, max_associations=6)
+    workers = start(2, limits=AcceptorLimits(max_associations=6))
     connections = [connect(workers) for _ in range(6)]
     with pytest.raises(AssociationRejectedError) as caught:
         connect(workers)
@@ -347,7 +346,7 @@ def test_a_killed_worker_costs_its_own_associations_only(
 
 
 def test_the_seats_of_a_killed_worker_are_free_again(start: Start, heard: Heard) -> None:
-    workers = start(1, max_associations=2)
+    workers = start(1, limits=AcceptorLimits(max_associations=2))
     held = [connect(workers) for _ in range(2)]
     os.kill(workers.processes[0], signal.SIGKILL)
     heard.wait_for(lambda: len(heard.summaries) == 2)

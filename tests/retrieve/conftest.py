@@ -17,7 +17,8 @@ from pypx.archive.transfers import LedgerSeries, Query, Request, Totals, Transfe
 from pypx.errors import PypxError
 from pypx.net.connection import Timeouts
 from pypx.pacs.samples import write_samples
-from pypx.retrieve.job import Listening, Pacs, note_down, preparing
+from pypx.retrieve.job import Pacs, note_down, preparing
+from pypx.retrieve.landing import Listening
 from pypx.retrieve.run import Retrieval
 from pypx.retrieve.settings import Settings
 from tests.peers.process import HOST, free_port

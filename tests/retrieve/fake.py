@@ -47,6 +47,7 @@ class FakePacs:
         hide: Keys it does not return.
         repeat: How often each match comes.
         refuse: A level, or a key, that is answered with A900.
+        empty_first: A range without a beginning has what is empty, as with Orthanc 1.10.
     """
 
     address = "FAKE@here:104"
@@ -61,6 +62,7 @@ class FakePacs:
         hide: Iterable[str] = (),
         repeat: int = 1,
         refuse: Iterable[str] = (),
+        empty_first: bool = False,
     ) -> None:
         self.rows = rows
         self.cap = cap
@@ -69,6 +71,7 @@ class FakePacs:
         self.hide = frozenset(hide)
         self.repeat = repeat
         self.refuse = frozenset(refuse)
+        self.empty_first = empty_first
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     def finder(self, model: str = "study") -> Finder:
@@ -84,7 +87,8 @@ class FakePacs:
     def _answers(self, keys: Row, level: str, return_keys: Sequence[str]) -> Any:
         if self.refuse & {level, *keys}:
             raise StatusError("The PACS refuses this.", status=0xA900)
-        judges = [_judge(key, value) for key, value in keys.items() if key not in self.ignore]
+        heeded = [item for item in keys.items() if item[0] not in self.ignore]
+        judges = [_judge(key, value, self.empty_first) for key, value in heeded]
         number = 0
         for row in self.rows.get(level, ()):
             if not all(judge(row) for judge in judges):
@@ -103,13 +107,13 @@ class FakePacs:
         return 0
 
 
-def _judge(key: str, wanted: str) -> Callable[[Row], bool]:
+def _judge(key: str, wanted: str, empty_first: bool) -> Callable[[Row], bool]:
     def fits(row: Row) -> bool:
         value = row.get(key, "")
         if not wanted:
             return True
         if not value:
-            return False
+            return empty_first and key in RANGES and wanted.startswith("-")
         if key in RANGES and "-" in wanted:
             first, _, last = wanted.partition("-")
             return (first or value) <= value <= (last or value)

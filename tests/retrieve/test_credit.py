@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pypx.receiver.events import AssociationBegan, InstanceReceived
+import threading
+import time
+
+from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived, Totals
 from pypx.retrieve.credit import Credit, Unit
+from pypx.retrieve.load import Throttle
 
 PACS = AssociationBegan("a1", "10.0.0.1", "PACS", "PYPX")
 OTHER = AssociationBegan("a2", "10.0.0.9", "CT1", "PYPX")
@@ -32,6 +36,10 @@ def came(
         move_originator_ae_title=originator[0],
         move_originator_message_id=originator[1],
     )
+
+
+def ended(over: str) -> AssociationSummary:
+    return AssociationSummary(over, "10.0.0.1", "PACS", "PYPX", Totals(), 1.0, None)
 
 
 def credit() -> Credit:
@@ -82,6 +90,16 @@ def test_without_an_originator_what_the_pacs_sends_beside_is_noticed() -> None:
     assert [event.sop_instance_uid for event in job.end(unit)] == ["x"], "a CT pushed the other"
 
 
+def test_what_is_sent_again_with_its_series_is_counted_apart() -> None:
+    job, unit = credit(), Unit("1", ["1.1"], ["b"])
+    unit.originator = ("PYPX", 7)
+    job.begin(unit)
+    for uid in ("a", "b", "c"):
+        job.instance_received(came(uid, originator=("PYPX", 7)))
+    job.instance_received(came("d", over="a2"))
+    assert (unit.arrived, unit.again, job.instances) == ({"b"}, 2, 1)
+
+
 def test_what_comes_while_nothing_is_asked_for_is_nobodys() -> None:
     job, unit = credit(), Unit("1", ["1.1"], ["a"])
     job.instance_received(came("x"))
@@ -97,3 +115,68 @@ def test_a_full_archive_is_noticed() -> None:
     assert (job.full, unit.refused, unit.arrived) == ("", 1, set())
     job.instance_received(came("z", status=0xA700, comment="disk full"))
     assert job.full == "disk full"
+
+
+def test_of_two_requests_that_want_it_the_originator_gets_it() -> None:
+    job = credit()
+    first, second = Unit("1", ["1.1"], None), Unit("1", ["1.1"], None)
+    first.originator, second.originator = ("PYPX", 7), ("PYPX", 8)
+    for unit in (first, second):
+        job.begin(unit)
+    job.instance_received(came("a", originator=("PYPX", 8)))
+    job.instance_received(came("b"))
+    assert (first.arrived, second.arrived) == ({"b"}, {"a"})
+
+
+def test_what_was_refused_is_counted_by_its_originator() -> None:
+    job, unit = credit(), Unit("1", ["1.1"], None)
+    unit.originator = ("PYPX", 7)
+    job.begin(unit)
+    job.instance_received(came("a", "", "", originator=("PYPX", 7), status=0xA900))
+    assert unit.refused == 1
+
+
+def test_what_others_push_is_not_remembered() -> None:
+    job, unit = credit(), Unit("1", ["1.1"], ["a"])
+    job.begin(unit)
+    for number in range(1000):
+        job.instance_received(came(f"x{number}", "9.1", "9", over="a2"))
+    assert not job._unclaimed
+    job.association_ended(ended("a1"))
+    job.association_ended(ended("a2"))
+    assert not job._of_pacs
+
+
+def test_what_a_request_did_not_claim_is_forgotten_with_the_last_one() -> None:
+    job = credit()
+    first, second = Unit("1", ["1.1"], ["a"]), Unit("2", ["2.1"], ["b"])
+    for unit in (first, second):
+        job.begin(unit)
+    job.instance_received(came("x", "9.1", "9", originator=("OTHER", 3)))
+    assert not job.end(first)
+    assert job._unclaimed
+    assert not job.end(second)
+    assert not job._unclaimed
+
+
+def test_who_waits_for_a_request_hears_what_comes() -> None:
+    job, unit = credit(), Unit("1", ["1.1"], ["a", "b"])
+    job.begin(unit)
+    job.instance_received(came("a"))
+    started = time.monotonic()
+    job.wait(unit, 10)  # it came before anybody waited
+    waiter = threading.Thread(target=job.wait, args=(unit, 10))
+    waiter.start()
+    job.instance_received(came("b"))
+    waiter.join(5)
+    job.close()
+    job.wait(unit, 10)
+    assert time.monotonic() - started < 5
+
+
+def test_a_sender_that_is_held_up_is_not_called_quiet() -> None:
+    job, unit = Credit({"PACS"}, Throttle(10)), Unit("1", ["1.1"], ["a", "b"])
+    job.begin(unit)
+    job.close()  # so that the test is not held up
+    job.instance_received(came("a"))
+    assert unit.last - time.monotonic() > 5

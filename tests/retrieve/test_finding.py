@@ -239,6 +239,18 @@ def test_a_pacs_that_refuses_images_is_asked_once() -> None:
     assert finder.instances(series, {"Rows": "512"}).basis == "unknown"
 
 
+def test_a_series_without_images_is_not_one_that_is_whole() -> None:
+    """A PACS that knows no IMAGE level may as well find nothing."""
+    finder = FakePacs({}).finder()
+    unknown = FoundSeries("1.2", "1.2.3", "", "CT", "1", "", None)
+    expected = finder.instances(unknown, {})
+    assert (expected.basis, expected.count) == ("unknown", None)
+    assert "no images" in expected.note
+    none = FoundSeries("1.2", "1.2.3", "", "CT", "1", "", 0)
+    assert finder.instances(none, {}).basis == "instances", "the PACS says so twice"
+    assert finder.instances(unknown, {"InstanceNumber": "7"}).count == 0, "none matches"
+
+
 def test_levels_that_the_pacs_refuses(make: Make) -> None:
     finder = make("refuse-image-level", "refuse-series-level=C000")
     (found,) = finder.studies({"AccessionNumber": "A1001"})

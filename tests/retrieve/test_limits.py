@@ -148,6 +148,17 @@ def test_a_list_of_uids_is_halved() -> None:
     assert {key for _, keys in pacs.asked for key in keys} == {"StudyInstanceUID"}
 
 
+@pytest.mark.parametrize(("cap", "undated"), [(None, 20), (10, 9), (10, 30)])
+def test_what_has_no_date_may_come_with_the_oldest(cap: int | None, undated: int) -> None:
+    """Orthanc 1.10 heeds a range of dates, and is not taken for one that ignores it."""
+    rows = [*studies(64 - undated), *(study(80 + n, StudyDate="") for n in range(undated))]
+    pacs = FakePacs({"study": rows}, cap=cap, empty_first=True)
+    got, whole, notes = found(pacs)
+    assert got == uids(rows) or not whole
+    assert whole == (cap is None), notes  # of a limit it cannot be known that all dateless came
+    assert not any("does not heed" in note for note in notes)
+
+
 @pytest.mark.parametrize("how", ["ignore", "refuse"])
 def test_a_key_that_a_pacs_does_not_heed_splits_nothing(how: str) -> None:
     rows = studies(50)

@@ -39,6 +39,11 @@ def one_is_missing(one: Job) -> None:
     one.end("incomplete")
 
 
+def came_afterwards(one: Job) -> None:
+    one_is_missing(one)
+    one.receive(*range(4))
+
+
 def gone_afterwards(one: Job) -> None:
     series = one.series(one.study(), numbers=range(1, 4))
     one.receive(1, 2)
@@ -76,7 +81,7 @@ def perhaps_more_series(one: Job) -> None:
 def perhaps_more_studies(one: Job) -> None:
     complete(one)
     one.ledger.close_query(one.queries[0], "unknown", "There may be more studies.")
-    one.end("incomplete")
+    one.end("unknown")
 
 
 def no_match(one: Job) -> None:
@@ -88,7 +93,8 @@ def a_row_of_a_list_failed(one: Job) -> None:
     complete(one)
     one.query("too-many", PatientID="*")
     one.query("failed", PatientID="2")
-    one.end("incomplete")
+    one.query("malformed")
+    one.end("incomplete", "Three rows gave nothing.")
 
 
 def cancelled(one: Job) -> None:
@@ -116,6 +122,12 @@ def running(one: Job) -> None:
             "incomplete",
             "warning",
             "Incomplete: 1 of 3 instances is missing.",
+        ),
+        (
+            came_afterwards,
+            "complete",
+            "success",
+            "Complete by now: all 3 instances are here.",
         ),
         (
             gone_afterwards,
@@ -166,15 +178,15 @@ def running(one: Job) -> None:
             no_match,
             "incomplete",
             "warning",
-            "Incomplete: 0 instances are here, but the query matched nothing.",
+            "Incomplete: the query matched nothing.",
         ),
         (
             a_row_of_a_list_failed,
             "incomplete",
             "warning",
             (
-                "Incomplete: all 3 instances are here, but 1 of 3 queries matched too many studies"
-                " and 1 of 3 queries failed."
+                "Incomplete: all 3 instances are here, but 1 of 4 queries matched too many studies"
+                " and 1 of 4 queries failed and 1 of 4 queries could not be asked for."
             ),
         ),
         (cancelled, "cancelled", "cancelled", "Cancelled: 1 of 3 instances is here so far."),

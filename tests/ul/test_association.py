@@ -196,6 +196,60 @@ class TestArtim:
         assert association.data_to_send() == []
 
 
+class TestTimeOfOnePdu:
+    """From its first byte to its last: B16."""
+
+    @staticmethod
+    def established(pdu_timeout: float = 60.0) -> Association:
+        association = Association(ACCEPTOR, pdu_timeout=pdu_timeout)
+        association.transport_connected(0)
+        association.receive_data(RQ_OCTETS, 0)
+        association.accept(AC, 0)
+        association.data_to_send()
+        return association
+
+    def test_no_byte_extends_it(self) -> None:
+        association = self.established()
+        for second, octet in enumerate(DATA_OCTETS[:-1]):
+            association.receive_data(bytes([octet]), 100.0 + second)
+            assert association.next_timeout() == 160.0
+        assert association.handle_timeout(159.9) == []
+        (event,) = association.handle_timeout(160.0)
+        assert event == ProviderAbortIndication(
+            0, "The peer took more than 60 s to send one PDU.", lost=False
+        )
+        assert sent_by(association) == octets("07 00 00000004 00 00 02 00")
+        assert (association.state, association.next_timeout()) == (State.Sta13, 190.0)
+
+    def test_the_last_byte_ends_it(self) -> None:
+        association = self.established()
+        association.receive_data(DATA_OCTETS[:-1], 100.0)
+        association.receive_data(DATA_OCTETS[-1:], 170.0)  # read before anybody looked
+        assert association.next_timeout() is None
+        assert association.handle_timeout(170.0) == []
+
+    @pytest.mark.parametrize("behind", [1, 6, 9])
+    def test_each_pdu_has_its_own(self, behind: int) -> None:
+        association = self.established()
+        association.receive_data(DATA_OCTETS[:-1], 100.0)
+        association.receive_data(DATA_OCTETS[-1:] + DATA_OCTETS[:behind], 130.0)
+        assert association.next_timeout() == 190.0
+
+    def test_a_broken_stream_has_none(self) -> None:
+        association = self.established()
+        association.receive_data(DATA_OCTETS[:9], 100.0)
+        association.receive_data(b"\xff" * 20, 101.0)
+        assert association.next_timeout() == 131.0  # ARTIM
+        association.handle_timeout(131.0)
+        assert association.expired
+        assert association.next_timeout() is None
+
+    def test_it_can_be_left_out(self) -> None:
+        association = self.established(pdu_timeout=0)
+        association.receive_data(DATA_OCTETS[:-1], 100.0)
+        assert association.next_timeout() is None
+
+
 # RELIABILITY section 5, what the upper layer has to say of it: where, the bytes, the answer.
 REFUSALS = {
     "a request of 4 GiB": (acceptor, State.Sta2, octets("01 00 FFFFFFFF"), (0, 0)),

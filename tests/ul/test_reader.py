@@ -77,12 +77,12 @@ def test_whole(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", VECTORS + DECODED, ids=str)
 def test_byte_by_byte(vector: Vector) -> None:
     reader = PDUReader()
-    assert not reader.in_pdu
+    assert not reader.pdu_in_progress
     for octet in vector.octets[:-1]:
         reader.feed(bytes([octet]))
-        assert reader.in_pdu
+        assert reader.pdu_in_progress
     reader.feed(vector.octets[-1:])
-    assert not reader.in_pdu
+    assert not reader.pdu_in_progress
     pieces = [bytes([octet]) for octet in vector.octets]
     assert read(pieces) == expected(vector.pdu)
 

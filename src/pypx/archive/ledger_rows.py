@@ -16,8 +16,12 @@ from pypx.errors import IndexUnavailableError
 __all__ = [
     "HERE",
     "MISSING",
+    "OF_STUDY",
+    "PLANNED",
     "QUERY_COLUMNS",
+    "RESUME",
     "SERIES",
+    "SETTLED",
     "STUDY_COLUMNS",
     "TOTALS",
     "TRANSFER",
@@ -51,11 +55,43 @@ HERE = (
     " JOIN study y ON y.pk = x.study_pk WHERE y.study_instance_uid = t.study_instance_uid) END"
 )
 """What the archive has of a series: of the expected instances if they are known."""
+PLANNED = (
+    " AND EXISTS (SELECT 1 FROM transfer_study t WHERE t.pk = study_pk"
+    " AND t.state IN ('planned', 'failed'))"
+)
+# Of what is still to be done there is little, and of what is done very much: CROSS JOIN and the
+# plus signs keep SQLite from going through that.
+SETTLED = (
+    f"SELECT {QUERY_COLUMNS} FROM transfer_query q"
+    " WHERE transfer_pk = :transfer AND state = 'found'{} AND NOT EXISTS (SELECT 1"
+    " FROM transfer_study t WHERE t.transfer_pk = :transfer AND t.state IN ('open', 'busy')"
+    " AND +t.query_pk = q.pk) AND NOT EXISTS (SELECT 1 FROM transfer_series s CROSS JOIN"
+    " transfer_study t ON t.pk = s.study_pk WHERE s.transfer_pk = :transfer"
+    " AND s.state IN ('open', 'busy') AND +t.query_pk = q.pk)"
+)
+OF_STUDY = " AND pk = (SELECT query_pk FROM transfer_study WHERE pk = :study)"
 MISSING = (
     "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
     " WHERE e.series_pk = ? AND NOT EXISTS"
     " (SELECT 1 FROM instance i WHERE i.sop_instance_uid = e.sop_instance_uid)"
 )
+RESUME = (
+    """UPDATE transfer_query SET state = 'open', reason = '' WHERE transfer_pk = :transfer
+    AND state IN ('busy', 'failed', 'incomplete', 'unknown')""",
+    """UPDATE transfer_study SET state = 'open', reason = '' WHERE transfer_pk = :transfer
+    AND state IN ('busy', 'failed')""",
+    """UPDATE transfer_series SET state = 'open', attempts = 0, reason = ''
+    WHERE transfer_pk = :transfer AND state <> 'complete'""",
+    # What was complete and is not any more, because somebody removed files.
+    f"""UPDATE transfer_series SET state = 'open', attempts = 0 WHERE pk IN (SELECT s.pk
+    FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk
+    WHERE s.transfer_pk = :transfer AND s.state = 'complete' AND s.expected > ({HERE}))""",
+    """UPDATE transfer_query SET state = 'found' WHERE state = 'complete' AND pk IN (SELECT
+    t.query_pk FROM transfer_study t JOIN transfer_series s ON s.study_pk = t.pk
+    WHERE s.transfer_pk = :transfer AND s.state = 'open')""",
+    "UPDATE transfer SET state = 'running', reason = '', ended_at = '' WHERE pk = :transfer",
+)
+"""What opens a transfer again, in this order."""
 # Of a series that two queries of one transfer found, the one with the most expected counts, and of
 # these the one with the most received. More than the PACS has of one series makes up for nothing
 # that is missing in another one.

@@ -34,7 +34,8 @@ class Transfer:
         id: What users call it by.
         node: The name of the PACS.
         request: What was wanted.
-        state: ``running``, ``complete``, ``incomplete``, ``cancelled`` or ``failed``.
+        state: ``running``, ``complete``, ``incomplete``, ``unknown`` (nobody can show that it is
+            complete), ``cancelled``, ``failed``, or ``planned`` where it is not to be run.
         reason: Why, in a sentence.
         notes: Sentences for the report.
         began_at: UTC, ISO 8601.
@@ -68,7 +69,7 @@ class Query:
         number: Its row in the list; 0 where there is none.
         keys: Keyword to value.
         state: ``open``, ``busy``, ``found``; then ``complete``, ``incomplete``, ``unknown``,
-            ``no-match``, ``too-many`` or ``failed``.
+            ``no-match``, ``too-many``, ``failed`` or ``malformed``.
         reason: Why, in a sentence.
     """
 

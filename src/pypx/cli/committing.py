@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pypx.client.commit import Commit
     from pypx.client.commitment import CommitmentResult, Reference, Reports
     from pypx.config import Node
+    from pypx.net.served import Caller
+    from pypx.ul.pdu import AAssociateRQ
 
 __all__ = ["Committed", "commit_all"]
 
@@ -169,17 +171,17 @@ def _listen(
     """Listen for reports if our port is free; say whether we do."""
     from pypx.cli.reception import allow_rules, log_to, warn_of_loopback
     from pypx.client.commit import ReportListener
-    from pypx.receiver.allow import is_loopback
+    from pypx.receiver.allow import is_loopback, refusal
 
     config, out = invocation.config, invocation.out
     bound = config.listen.host if host is None else host
     warn_of_loopback(invocation, node, host)
     rules = allow_rules(config.listen.allow, [*config.nodes.values(), node], bound, out)
 
-    def allowed(calling_ae_title: str, peer_host: str) -> bool:
+    def allowed(request: AAssociateRQ, caller: Caller) -> bool:
         if not rules and is_loopback(bound):
             return True
-        return any(rule.matches(calling_ae_title, peer_host) for rule in rules)
+        return refusal(rules, request, caller) is None
 
     log_to(out)
     try:

@@ -143,7 +143,7 @@ class _Examination:
         from pypx.cli.reception import allow_rules, own_address
         from pypx.client.query import Model
         from pypx.doctor.case import Target
-        from pypx.retrieve.job import Listening
+        from pypx.retrieve.landing import Listening
 
         invocation = self._invocation
         config = invocation.config
@@ -164,7 +164,7 @@ class _Examination:
             invocation.timeouts(),
             Model.parse(node.model),
             node.tls,
-            Listening(own, bind, tuple(rules)),
+            Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls),
             node.match_limit,
             node.refused_levels,
             node.character_set,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobInFull", "in_full", "job_document", "show_job"]
 
-_TROUBLED = ("no-match", "too-many", "failed")
+_TROUBLED = ("no-match", "too-many", "failed", "malformed")
 _JUDGED = ("complete", "incomplete")
 
 
@@ -108,14 +108,12 @@ def in_full(archive: Archive, transfer: Transfer) -> JobInFull:
     elif job.state == "complete" and missing:
         job = job._replace(state="incomplete")
         reason = f"It was complete; {_gone(missing)}."
-    return JobInFull(
-        job,
-        reason,
-        found,
-        [query for query in ledger.queries(transfer) if query.state in _TROUBLED],
-        [study for study in studies.values() if study.state == "failed"],
-        ledger.extras(transfer),
-    )
+    queries = [query for query in ledger.queries(transfer) if query.state in _TROUBLED]
+    failed = [study for study in studies.values() if study.state == "failed"]
+    whole = all(one.status == "complete" for one in found) and not (queries or failed)
+    if job.state == "incomplete" and found and whole and not job.totals.to_plan:
+        job, reason = job._replace(state="complete"), "What was missing has come since."
+    return JobInFull(job, reason, found, queries, failed, ledger.extras(transfer))
 
 
 def _study_of(series: LedgerSeries) -> LedgerStudy:

@@ -18,11 +18,13 @@ from pypx.errors import ConfigError
 
 __all__ = [
     "KeyCommand",
+    "check_values",
     "key_named",
     "key_option",
     "key_value",
     "model_option",
     "parse_keys",
+    "wrong_shape",
 ]
 
 model_option = click.option(
@@ -32,6 +34,10 @@ model_option = click.option(
 )
 
 _ISO_DATE = re.compile(r"(\d{4})([-/])(\d{2})\2(\d{2})")
+_SHAPES = {
+    "DA": (re.compile(r"(\d{8})?"), "a date like 2024-01-31"),
+    "TM": (re.compile(r"(\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?)?"), "a time like 083000"),
+}
 _DATE_RANGE = re.compile(r"(\d{8})?(?:\.\.|-)(\d{8})?")
 
 
@@ -107,6 +113,30 @@ def _date(value: str) -> str:
     if both is not None:
         return f"{both[1] or ''}-{both[2] or ''}"
     return text
+
+
+def wrong_shape(vr: str, value: str) -> str:
+    """Say what a date, a time or a range of them should look like; nothing if the value does.
+
+    Args:
+        vr: Of the key.
+        value: As a PACS would take it; one with wildcards may be anything.
+    """
+    if vr not in _SHAPES or set(value) & set("*?"):
+        return ""
+    pattern, example = _SHAPES[vr]
+    return "" if all(pattern.fullmatch(end) for end in value.split("-", 1)) else example
+
+
+def check_values(keys: Mapping[str, str]) -> None:
+    """Refuse dates and times that are none: a PACS may pass over such a key and give everything.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for keyword, value in keys.items():
+        if example := wrong_shape(vr_of(parse_tag(keyword)), value):
+            raise ConfigError(f"{keyword} is {value!r}, which is not {example}.")
 
 
 def key_option(function: Any) -> Any:

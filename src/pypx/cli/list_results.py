@@ -38,6 +38,7 @@ class RowStatus(StrEnum):
     NO_MATCH = "no-match"
     TOO_MANY = "too-many"
     FAILED = "failed"
+    MALFORMED = "malformed"
     UNKNOWN = "unknown"
 
 
@@ -98,7 +99,7 @@ class ListResults:
         self.file = result_file(path)
         self.statuses: dict[int, RowStatus] = {}
         self._columns = tuple(columns)
-        self._asked: dict[int, int] = {}  # a hash of the columns as they were written
+        self._lines: dict[int, int] = {}  # a hash of the last line of each row
         flags = os.O_CREAT | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC
         try:
             self._fd = os.open(self.file, flags, _MODE)
@@ -120,28 +121,24 @@ class ListResults:
         """Close the file, which has everything already."""
         os.close(self._fd)
 
-    @property
-    def done(self) -> frozenset[int]:
-        """The numbers of the rows that have a result."""
-        return frozenset(self.statuses)
-
-    def status_of(self, row: ListRow) -> RowStatus | None:
-        """Give the status that the file has for a row, or None: also if it was another row then."""
-        if self._asked.get(row.number) != hash(self._cells(row.keys)):
-            return None
-        return self.statuses[row.number]
-
     def add(self, row: ListRow, result: RowResult) -> None:
-        """Write the result of a row.
+        """Write the result of a row, unless its last line says just that.
 
         Raises:
             OutputError: There is no room, or another failure; the line is not there then.
         """
         cells = self._cells(row.keys)
         values = [cell(getattr(result, name)) for name in fields(RowResult)]
-        self._write(_line([str(row.number), *cells, *values]))
-        self.statuses[row.number] = result.status
-        self._asked[row.number] = hash(cells)
+        line = [str(row.number), *cells, *values]
+        if self._lines.get(row.number) == hash(tuple(line)):
+            return
+        self._write(_line(line))
+        self._note(line, result.status)
+
+    def _note(self, line: list[str], status: RowStatus) -> None:
+        number = int(line[0])
+        self.statuses[number] = status
+        self._lines[number] = hash(tuple(line))
 
     def _cells(self, keys: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(cell(keys.get(column)) for column in self._columns)
@@ -205,10 +202,7 @@ class ListResults:
                 ) from None
 
     def _take(self, cells: list[str]) -> None:
-        width = len(self._columns)
-        number, status = int(cells[0]), RowStatus(cells[width + 1])
-        self.statuses[number] = status
-        self._asked[number] = hash(tuple(cells[1 : width + 1]))
+        self._note(cells, RowStatus(cells[len(self._columns) + 1]))
 
 
 def _line(cells: Iterable[str]) -> bytes:

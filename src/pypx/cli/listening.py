@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["listen"]
 
-_IDLE_TIMEOUT = 300.0
 _TICK = 1.0  # seconds between looks at the archive's notes
 _LONG = 2.0  # seconds after which opening the archive is worth a word
 
@@ -50,7 +49,7 @@ def listen(invocation: Invocation, flags: Flags) -> int:
     """
     orders = Orders()
     out = invocation.out
-    held = terms(flags, invocation.config, out)
+    held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout)
     log_to(out)
     with _opened(invocation, flags, held) as archive, Associations(out) as lines:
         orders.heed_stops(invocation.interrupts)
@@ -122,7 +121,8 @@ class _Listening:
             ae_title=held.aet,
             allow=held.allow,
             allow_any=self._flags.allow_any,
-            idle_timeout=self._invocation.timeout or _IDLE_TIMEOUT,
+            limits=held.limits,
+            tls=held.tls,
             min_free=held.min_free,
             observer=self._observers,
         )
@@ -144,7 +144,8 @@ class _Listening:
             ae_title=held.aet,
             allow=held.allow,
             allow_any=self._flags.allow_any,
-            idle_timeout=self._invocation.timeout or _IDLE_TIMEOUT,
+            limits=held.limits,
+            tls=held.tls,
             min_free=held.min_free,
             grace=self._flags.grace,
             log_level=logging.getLogger("pypx").level,
@@ -221,7 +222,7 @@ class _Listening:
         invocation, out, old = self._invocation, self._out, self._held
         try:
             config = load(invocation.config_file, aet=invocation.aet, archive=invocation.archive)
-            new = terms(self._flags, config, out)
+            new = terms(self._flags, config, out, idle_timeout=invocation.timeout)
             self.receiver.configure(allow=new.allow, min_free=new.min_free)
         except ConfigError as error:
             out.warn(

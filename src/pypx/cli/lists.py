@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
 
-from pypx.cli.keys import key_named, key_value
+from pypx.cli.keys import key_named, key_value, wrong_shape
 from pypx.cli.sheet import CellError, Line, Note, Sheet, open_sheet
 from pypx.dicom.dictionary import find_keyword, find_tag, keyword_of, parse_tag, vr_of
 from pypx.errors import ConfigError
@@ -26,10 +26,6 @@ _MOST_NUMBERS = 8
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+")  # what Excel leaves of a long number in CSV
 _NUMBERS = frozenset({"DS", "FD", "FL"})
-_SHAPES = {
-    "DA": (re.compile(r"(\d{8})?"), "a date like 2024-01-31"),
-    "TM": (re.compile(r"(\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?)?"), "a time like 083000"),
-}
 
 
 @frozen
@@ -141,12 +137,10 @@ class ListRows(Iterator[ListRow]):
 
 def _shaped(vr: str, value: str) -> str:
     """Give a date or time as DICOM writes it; a PACS may pass over a key that has another form."""
-    if vr not in _SHAPES or set(value) & set("*?"):
-        return value
-    pattern, example = _SHAPES[vr]
-    if not all(pattern.fullmatch(end) for end in value.split("-", 1)):
-        raise CellError(f"is {value!r}, which is not {example}")
-    return value.replace(":", "")
+    if complaint := wrong_shape(vr, value):
+        raise CellError(f"is {value!r}, which is not {complaint}")
+    is_shaped = vr in ("DA", "TM") and not set(value) & set("*?")
+    return value.replace(":", "") if is_shaped else value
 
 
 class _Headings:

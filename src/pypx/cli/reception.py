@@ -81,7 +81,7 @@ def _is_listening(invocation: Invocation, own: Address) -> bool:
     """
     from pypx.retrieve.landing import is_listening
 
-    complaint = is_listening(own)
+    complaint = is_listening(own, tls=invocation.config.listen.tls is not None)
     if complaint:
         invocation.out.warn(f"The listener on {own.host}:{own.port} runs, but: {complaint}")
     return complaint is not None
@@ -133,6 +133,8 @@ def receiving(
                 port=own.port,
                 ae_title=aet,
                 allow=rules,
+                limits=config.listen.limits,
+                tls=config.listen.tls,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch,
             ) as receiver,

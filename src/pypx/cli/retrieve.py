@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, check_values, key_option, model_option, parse_keys
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
-from pypx.dicom.levels import level_of
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pypx.cli.retrieving import Options
+    from pypx.cli.job_options import Options
 
 __all__ = ["command"]
 
@@ -32,13 +31,11 @@ __all__ = ["command"]
 @click.option(
     "--method",
     type=click.Choice(["auto", "move", "get"]),
-    default="auto",
     help="C-MOVE or C-GET.  [default: C-MOVE, and C-GET where that brings nothing]",
 )
 @click.option(
     "--by",
     type=click.Choice(["study", "series", "image"]),
-    default="series",
     help="What is asked for at once.  [default: series]",
 )
 @model_option
@@ -51,14 +48,12 @@ __all__ = ["command"]
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
-    default=3,
     metavar="N",
     help="How often to ask again for what does not come.  [default: 3]",
 )
 @click.option(
     "--wait",
     type=click.FloatRange(0, 86_400),
-    default=300.0,
     metavar="SECONDS",
     help="How long to wait for a PACS that goes away.  [default: 300]",
 )
@@ -108,11 +103,12 @@ def command(
 
     The exit code is 0 only when all that matches is here.
     """
-    from pypx.cli.retrieving import Options, Retrieving
+    from pypx.cli.job_options import Options
+    from pypx.cli.retrieving import Retrieving
 
     options = Options(**values)
     wanted = parse_keys(keys)
-    _check(options, node, wanted, bool(peer))
+    _check(options, node, wanted, bool(peer or model))
     chosen = None if options.resume else peer.node(invocation, node)
     return Retrieving(invocation, chosen, wanted, model, options).run()
 
@@ -132,6 +128,9 @@ def _check(options: Options, node: str | None, keys: dict[str, str], has_peer: b
         if options.dry_run:
             raise ConfigError("A job that is resumed has its plan: see px status ID.")
         return
+    if options.dry_run and (options.manifest or options.report):
+        given = "--manifest" if options.manifest else "--report"
+        raise ConfigError(f"--dry-run gets nothing, and {given} tells what came.")
     empty = [key for key, value in keys.items() if not value]
     if empty:
         raise ConfigError(
@@ -143,9 +142,5 @@ def _check(options: Options, node: str | None, keys: dict[str, str], has_peer: b
             "Nothing says what is to be retrieved.",
             hint="Give a key, for example -k StudyInstanceUID=…, or a list with --from.",
         )
-    below = [key for key in keys if level_of(key) in ("series", "image")]
-    if options.by == "study" and below:
-        raise ConfigError(
-            f"{below[0]} names a part of a study, and --by study gets all of it.",
-            hint="Leave --by study out.",
-        )
+    check_values(keys)
+    options.check_by(keys)

@@ -6,62 +6,38 @@ job does in ``pypx.retrieve``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pypx.archive.files import unique
 from pypx.archive.locks import TransferLock
 from pypx.archive.transfers import Query, Standing, Transfer
+from pypx.cli.job_options import Options
 from pypx.cli.job_progress import JobProgress
-from pypx.cli.jobs import resolve
+from pypx.cli.job_rows import JobRows
+from pypx.cli.jobs import resolve, when
+from pypx.cli.list_results import result_file
 from pypx.cli.options import Invocation
-from pypx.cli.retrieved import show_plan, show_result
-from pypx.cli.show import count
+from pypx.cli.retrieved import complaint, plan_complaint, reason_of, show_plan, show_result
 from pypx.config.amounts import parse_size
-from pypx.errors import CancelledError, ConfigError, PypxError
+from pypx.errors import ArchiveError, CancelledError, PypxError
 from pypx.retrieve.finding import check_keys
-from pypx.retrieve.job import Listening, Pacs, fingerprint, preparing
-from pypx.retrieve.load import Window
-from pypx.retrieve.planning import batches
-from pypx.retrieve.settings import Settings
-from pypx.retrieve.summary import judge
-from pypx.values import frozen
+from pypx.retrieve.job import Pacs, fingerprint, preparing
+from pypx.retrieve.landing import Listening
+from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
-    from pypx.cli.list_results import ListResults
-    from pypx.cli.lists import ListRows
     from pypx.config import Node
     from pypx.retrieve.run import Retrieval
 
-__all__ = ["Options", "Retrieving"]
+__all__ = ["Retrieving"]
 
 _LOOK = 0.2  # seconds between looks at the job
-_GRACE = 30.0  # seconds for requests to end that were cancelled
-_MOST_OF_A_ROW = 100  # studies
-_ROWS = 500  # that are noted down at once
-
-
-@frozen
-class Options:
-    """The options of ``px retrieve``, by the names that they have there."""
-
-    list_file: str | None
-    resume: str | None
-    dry_run: bool
-    method: str
-    by: str
-    associations: int | None
-    retries: int
-    wait: float
-    between: str | None
-    max_rate: str | None
-    max_studies_per_row: int | None
-    manifest: str | None
-    report: str | None
-    host: str | None
-    port: int | None
+_GRACE = 6.0  # seconds for requests to end that were cancelled: a C-CANCEL has five
+_DRY_RUN = "planned"
 
 
 class Retrieving:
@@ -89,8 +65,7 @@ class Retrieving:
         self._keys = dict(keys)
         self._model = model
         self._options = options
-        self._results: ListResults | None = None
-        self._bad_rows = 0
+        self._rows: JobRows | None = None
 
     def run(self) -> int:
         """Do it, and give the exit code.
@@ -101,21 +76,16 @@ class Retrieving:
         """
         from pypx.cli.reception import log_to, tell_notes, watching
 
-        self._check_files()
-        if self._node is not None and self._options.list_file is None:
-            check_keys(self._keys)
-        settings = self._settings(self._node)  # what is wrong is no reason to make an archive
+        self._check()
         invocation, config = self._invocation, self._invocation.config
         log_to(self._out)
         with ExitStack() as stack:
-            rows = self._open_list(stack)
-            archive = stack.enter_context(
-                invocation.open_archive(create=True, index_wait=config.listen.index_wait)
-            )
+            self._open_list(stack)
+            archive = self._open_archive(stack)
             tell_notes(self._out, archive.notes)
-            transfer, node = self._transfer(archive, rows, stack)
-            if self._node is None:
-                settings = self._settings(node)
+            transfer, node = self._transfer(archive, stack)
+            is_list = self._rows is not None
+            settings = self._options.settings(node, config.listen.settle, is_list=is_list)
             watch = stack.enter_context(watching(invocation, archive))
             job = stack.enter_context(
                 preparing(
@@ -133,131 +103,110 @@ class Retrieving:
                     detail=self._out.detail,
                 )
             )
-            self._work(job, archive, transfer)
+            self._work(job, transfer)
             return self._tell(job, archive, transfer)
 
     # Before
 
-    def _settings(self, node: Node | None) -> Settings:
+    def _check(self) -> None:
+        """Refuse what could not be done; that is no reason to make an archive."""
         options = self._options
-        rate = parse_size(options.max_rate.removesuffix("/s")) if options.max_rate else None
-        if rate == 0:
-            raise ConfigError("--max-rate 0 would never get anything.", hint="Write 10M.")
-        listed = options.list_file is not None
-        return Settings(
-            method=options.method,
-            by=options.by,
-            associations=options.associations or (node.associations if node else 2),
-            retries=options.retries,
-            settle=self._invocation.config.listen.settle,
-            outage=options.wait,
-            between=Window.parse(options.between) if options.between else None,
-            max_rate=rate,
-            max_studies=options.max_studies_per_row or (_MOST_OF_A_ROW if listed else None),
-        )
-
-    def _open_list(self, stack: ExitStack) -> ListRows | None:
-        path = self._options.list_file
-        if path is None:
-            return None
-        from pypx.cli.find_list import check_keys
-        from pypx.cli.list_results import ListResults
-        from pypx.cli.lists import read_list
-
-        rows = stack.enter_context(closing(read_list(path, note=self._out.warn)))
-        check_keys(self._keys, rows)
-        if not self._options.dry_run:
-            self._results = stack.enter_context(ListResults(path, rows.columns))
-        return rows
-
-    def _check_files(self) -> None:
-        """Refuse files that could not be written at the end."""
-        if self._options.manifest:
+        if options.manifest:
             from pypx.retrieve.manifest import check_path
 
-            check_path(self._options.manifest)
-        if self._options.report:
+            check_path(options.manifest)
+        if options.report:
             from pypx.retrieve.html import check_path as check_report
 
-            check_report(self._options.report)
+            check_report(options.report)
+        if self._node is not None and options.list_file is None:
+            check_keys(self._keys)
+        options.settings(self._node, 0.0, is_list=False)
 
-    def _transfer(
-        self, archive: Archive, rows: ListRows | None, stack: ExitStack
-    ) -> tuple[Transfer, Node]:
+    def _open_list(self, stack: ExitStack) -> None:
+        path, dry_run = self._options.list_file, self._options.dry_run
+        if path is not None:
+            rows = JobRows.open(self._out, path, self._keys, self._options, plan_only=dry_run)
+            self._rows = stack.enter_context(rows)
+
+    def _open_archive(self, stack: ExitStack) -> Archive:
+        """Open the archive; a plan that finds none has one only as long as it is made."""
+        from pathlib import Path
+
+        invocation, options = self._invocation, self._options
+        if options.dry_run and not Path(invocation.config.archive).is_dir():
+            from pypx.archive import Archive
+
+            folder = stack.enter_context(TemporaryDirectory(prefix="pypx-plan-"))
+            return stack.enter_context(Archive(folder, durability="none"))
+        return stack.enter_context(
+            invocation.open_archive(
+                create=options.resume is None, index_wait=invocation.config.listen.index_wait
+            )
+        )
+
+    def _transfer(self, archive: Archive, stack: ExitStack) -> tuple[Transfer, Node]:
         """Begin a job, or take up the one that was not finished; nobody else may have it."""
         if self._node is None:
             return self._resumed(archive, stack)
         node, ledger = self._node, archive.ledger
-        request = {
+        wanted = {
             "node": node.name,
             "address": str(node.address),
             "aet": self._invocation.config.calling_ae_title(node),
             "model": self._model or node.model,
             "keys": self._keys,
-            **_list_facts(self._options.list_file),
+            **(self._rows.facts if self._rows else {}),
         }
-        mark = fingerprint(request)
-        old = None if self._options.dry_run else ledger.unfinished(mark)
+        if self._options.dry_run:  # which nobody goes on with
+            transfer = ledger.begin(node.name, wanted, unique())
+            stack.callback(ledger.remove, transfer)
+            ledger.set_state(transfer, _DRY_RUN)
+            self._hold(archive, transfer, stack)
+            self._add_queries(archive, transfer)
+            return transfer, node
+        mark = fingerprint(wanted)
+        old = ledger.unfinished(mark)
         if old is not None:
             self._go_on(archive, old, stack)
             return old, node
-        mark = unique() if self._options.dry_run else mark  # nobody goes on with a plan
-        transfer = ledger.begin(node.name, request, mark)
-        stack.enter_context(TransferLock.acquire(archive.root, transfer.id))
-        queries = [(0, self._keys)] if rows is None else self._queries(rows)
-        for batch in batches(queries, _ROWS):
-            ledger.add_queries(transfer, batch)
+        transfer = ledger.begin(node.name, {**wanted, **self._options.kept()}, mark)
+        self._hold(archive, transfer, stack)
+        self._add_queries(archive, transfer)
         return transfer, node
 
-    def _queries(self, rows: ListRows) -> Iterator[tuple[int, Mapping[str, str]]]:
-        """Give the rows that can be asked for, and tell of the others."""
-        from pypx.cli.list_results import RowResult, RowStatus
-
-        for row in rows:
-            keys, error = {**self._keys, **row.keys}, row.error
-            if not error:
-                try:
-                    check_keys(keys)
-                except ConfigError as refused:
-                    error = refused.message
-            if not error:
-                yield row.number, keys
-                continue
-            self._out.warn(f"Row {row.number}: {error}")
-            if self._results is not None:
-                self._results.add(row, RowResult(RowStatus.FAILED, reason=error))
-            self._bad_rows += 1
-
     def _resumed(self, archive: Archive, stack: ExitStack) -> tuple[Transfer, Node]:
-        """Take up the job that the user names."""
+        """Take up the job that the user names, with the options that it was begun with."""
         transfer = resolve(archive.ledger, self._options.resume or "")
-        request, config = transfer.request, self._invocation.config
-        node = config.nodes.get(transfer.node) or config.node(str(request["address"]))
-        self._model = str(request["model"])
-        if request.get("list"):
-            self._open_results(archive, transfer, stack)
+        request, invocation = transfer.request, self._invocation
+        node = invocation.config.nodes.get(transfer.node)
+        node = node or invocation.config.node(str(request["address"]))
+        if invocation.aet is None:
+            node = replace(node, aet=str(request["aet"]))
+        self._model, self._keys = str(request["model"]), dict(request["keys"])
+        self._options = self._options.over(request)
+        self._rows = JobRows.of(self._out, transfer)
+        if self._rows is not None:
+            stack.enter_context(self._rows)
         self._go_on(archive, transfer, stack)
         return transfer, node
 
-    def _open_results(self, archive: Archive, transfer: Transfer, stack: ExitStack) -> None:
-        from pypx.cli.list_results import ListResults
-        from pypx.cli.lists import read_list
-
-        path = str(transfer.request["list"])
-        with closing(read_list(path, note=self._out.warn)) as rows:
-            self._results = stack.enter_context(ListResults(path, rows.columns))
-
     def _go_on(self, archive: Archive, transfer: Transfer, stack: ExitStack) -> None:
-        """Open a job again, and write the results of rows that a killed process had no time for."""
-        stack.enter_context(TransferLock.acquire(archive.root, transfer.id))
-        self._out.say(f"Going on with job {transfer.id}, begun {transfer.began_at[:16]} UTC.")
+        """Open a job again; a killed process may not have noted down all of its queries."""
+        self._hold(archive, transfer, stack)
+        self._out.say(f"Going on with job {transfer.id}, begun {when(transfer.began_at)} UTC.")
         archive.ledger.resume(transfer)
-        if self._results is None:
-            return
-        done = self._results.done
-        for query in archive.ledger.queries(transfer):
-            if query.number not in done and query.state not in ("open", "found"):
-                self._take_query(query, query.state, None)
+        self._add_queries(archive, transfer)
+
+    def _hold(self, archive: Archive, transfer: Transfer, stack: ExitStack) -> None:
+        stack.enter_context(TransferLock.acquire(archive.root, transfer.id))
+
+    def _add_queries(self, archive: Archive, transfer: Transfer) -> None:
+        if self._rows is None:
+            archive.ledger.add_queries(transfer, [(0, self._keys)])
+        else:
+            self._rows.note_down(archive.ledger, transfer, self._keys)
+            self._rows.write_done(archive.ledger, transfer)
 
     def _pacs(self, node: Node) -> Pacs:
         return Pacs(
@@ -272,20 +221,23 @@ class Retrieving:
             node.character_set,
         )
 
-    def _listening(self, node: Node) -> Listening:
+    def _listening(self, node: Node) -> Listening | None:
+        """Say where a C-MOVE sends to; nowhere where there will be none."""
         from pypx.cli.reception import allow_rules, own_address
 
         config, options = self._invocation.config, self._options
+        if options.dry_run or options.method == "get":
+            return None
         aet = config.calling_ae_title(node)
         own = own_address(self._invocation, options.host, options.port, aet)
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules))
+        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
 
     # Meanwhile
 
-    def _work(self, job: Retrieval, archive: Archive, transfer: Transfer) -> None:
+    def _work(self, job: Retrieval, transfer: Transfer) -> None:
         """Wait for the end, show how it goes, and heed Ctrl-C."""
         wants_end = False
 
@@ -301,90 +253,64 @@ class Retrieving:
                 while not job.wait(_LOOK):
                     if wants_end:
                         job.cancel()
-                        job.wait(_GRACE)
+                        if not job.wait(_GRACE):
+                            job.leave()
                         break
                     progress.show(job.snapshot())
         finally:
             interrupts.cancel = None
 
     def _take_query(self, query: Query, state: str, standing: Standing | None) -> None:
-        """Write what became of a row."""
-        if self._results is None:
-            return
-        from pypx.cli.list_results import RowResult, RowStatus
-        from pypx.cli.lists import ListRow
-
-        counts: dict[str, Any] = {}
-        if standing is not None:
-            counts = {
-                "studies": standing.studies,
-                "series": standing.series,
-                "expected": standing.expected,
-                "received": standing.received,
-                "missing": max(0, standing.expected - standing.received),
-            }
-        row = ListRow(query.number, dict(query.keys))
-        self._results.add(row, RowResult(RowStatus(state), **counts, reason=query.reason))
+        if self._rows is not None:
+            self._rows.write(query, state, standing)
 
     # After
 
     def _tell(self, job: Retrieval, archive: Archive, transfer: Transfer) -> int:
         """Write what is to be written, and give the exit code."""
-        current = archive.ledger.find(transfer.id) or transfer
         if self._options.dry_run:
-            show_plan(self._out, archive, current)
-            archive.ledger.remove(transfer)
-            if job.error is not None:
-                raise job.error
-            return 0
-        if self._options.manifest:
-            from pypx.retrieve.manifest import write_manifest
+            return self._tell_plan(job, archive, transfer)
+        current = archive.ledger.find(transfer.id) or transfer
+        error = complaint(archive, current, job.error)
+        if error is not None and job.state in ("incomplete", "unknown"):
+            archive.ledger.set_state(current, current.state, reason_of(error))
+        failure = self._write_files(archive, current)
+        results = result_file(self._rows.path) if self._rows is not None else None
+        show_result(self._out, archive, current, error, results)
+        self._out.flush()
+        for one in filter(None, (error, failure)):
+            self._out.error(one)
+        worst = error or failure
+        return worst.exit_code if worst is not None else 0
 
-            write_manifest(archive, current, self._options.manifest)
-        if self._options.report:
-            from pypx.retrieve.html import write_report
-
-            write_report(archive, current, self._options.report)
-        error = self._verdict(job, archive, current)
-        show_result(self._out, archive, current, error)
+    def _tell_plan(self, job: Retrieval, archive: Archive, transfer: Transfer) -> int:
+        error: PypxError | None = job.error
+        if error is None and job.state == "cancelled":
+            error = CancelledError("Interrupted: this is not all of the plan.")
+        if error is not None and self._out.form == "json":
+            raise error
+        error = error or plan_complaint(archive, transfer)
+        show_plan(self._out, archive, transfer, error)
         self._out.flush()
         if error is not None:
             self._out.error(error)
         return error.exit_code if error is not None else 0
 
-    def _verdict(self, job: Retrieval, archive: Archive, transfer: Transfer) -> PypxError | None:
-        """Say what there is to complain about."""
-        _, verdict = judge(archive, transfer)
-        if job.error is not None:
-            job.error.hint = job.error.hint or verdict.hint
-            return job.error
-        if verdict.word == "cancelled":
-            return CancelledError(verdict.sentence, hint=verdict.hint)
-        if verdict.word != "complete":
-            return _PartialError(verdict.sentence, hint=verdict.hint)
-        if self._bad_rows:
-            rows = count(self._bad_rows, "row")
-            return _PartialError(
-                f"{rows} of the list could not be asked for. {verdict.sentence}",
-                hint="The results beside the list say why.",
-            )
-        return None
+    def _write_files(self, archive: Archive, transfer: Transfer) -> ArchiveError | None:
+        """Write what the user wants besides; give what failed, which does not change the result."""
+        failure: ArchiveError | None = None
+        try:
+            if self._options.manifest:
+                from pypx.retrieve.manifest import write_manifest
 
+                write_manifest(archive, transfer, self._options.manifest)
+        except ArchiveError as error:
+            failure = error
+        try:
+            if self._options.report:
+                from pypx.retrieve.html import write_report
 
-class _PartialError(PypxError):
-    kind = "partial"
-
-
-def _list_facts(path: str | None) -> dict[str, str]:
-    """Give what tells a list from others, and from what it was before somebody changed it."""
-    if path is None:
-        return {}
-    import hashlib
-    from pathlib import Path
-
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return {"list": str(Path(path).absolute()), "list_digest": digest}
+                write_report(archive, transfer, self._options.report)
+        except ArchiveError as error:
+            failure = failure or error
+        return failure

@@ -11,9 +11,11 @@ from pypx.cli.output import Output
 from pypx.cli.reception import allow_rules
 from pypx.config import Config
 from pypx.config.amounts import parse_endpoint, parse_size
+from pypx.net.limits import AcceptorLimits
+from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.hook_settings import HookSettings
-from pypx.values import fields, frozen
+from pypx.values import fields, frozen, replace
 
 __all__ = ["Flags", "Terms", "changed", "terms"]
 
@@ -50,6 +52,8 @@ class Terms:
         metrics: Where metrics are served; None where they are not.
         settle: Seconds of silence after which a series counts as whole.
         index_wait: Seconds that an instance waits for the index.
+        limits: What a peer may ask.
+        tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
     """
 
@@ -64,14 +68,22 @@ class Terms:
     metrics: tuple[str, int] | None
     settle: float
     index_wait: float
+    limits: AcceptorLimits
+    tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
 
 
 _MAY_CHANGE = ("allow", "min_free")
 
 
-def terms(flags: Flags, config: Config, out: Output) -> Terms:
+def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | None = None) -> Terms:
     """Put together what is in force; a flag goes before the configuration.
+
+    Args:
+        flags: What was typed.
+        config: The configuration.
+        out: For what is worth a word.
+        idle_timeout: Of the limits, if it was typed too.
 
     Raises:
         ConfigError: A rule is none.
@@ -98,6 +110,8 @@ def terms(flags: Flags, config: Config, out: Output) -> Terms:
         metrics=metrics,
         settle=listen.settle,
         index_wait=listen.index_wait,
+        limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
+        tls=listen.tls,
         hooks=config.hooks,
     )
 
@@ -105,4 +119,9 @@ def terms(flags: Flags, config: Config, out: Output) -> Terms:
 def changed(old: Terms, new: Terms) -> list[str]:
     """Name what differs and cannot change while the listener runs."""
     names = [name for name in fields(Terms) if name not in _MAY_CHANGE]
-    return [name for name in names if getattr(old, name) != getattr(new, name)]
+    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
+    if "limits" in differ:  # each is a key of its own
+        differ.remove("limits")
+        before, after = old.limits, new.limits
+        differ += [key for key in fields(before) if getattr(before, key) != getattr(after, key)]
+    return differ

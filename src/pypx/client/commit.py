@@ -28,7 +28,7 @@ from pypx.errors import (
 )
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.connection import Connection, Received
-from pypx.net.served import ServedAssociation, Service
+from pypx.net.served import Caller, ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.ul.negotiation import AcceptedContext
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
@@ -40,7 +40,7 @@ _REPORT_LIMIT = 16 * 1024 * 1024  # bytes; a reference takes some 150
 _POLL = 0.1  # seconds between looks at what came over another association
 _LOST = (NetworkError, AssociationError, ProtocolError)
 
-Allowed = Callable[[str, str], bool]
+Allowed = Callable[[AAssociateRQ, Caller], bool]
 """Say whether a peer with this calling AE title and numeric address may associate."""
 
 
@@ -78,9 +78,9 @@ class ReportListener:
     def __exit__(self, *exc: object) -> None:
         self._server.stop(grace=2.0)
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Accept storage commitment in the roles that the peer asks for, and verification."""
-        if not self._allowed(request.calling_ae_title, host):
+        if not self._allowed(request, caller):
             # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
             return AAssociateRJ(1, 1, 3)
         return acceptance(request, _choose, roles=_roles)

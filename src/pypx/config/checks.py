@@ -9,6 +9,7 @@ from __future__ import annotations
 from pypx.address import Address, check_ae_title
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
+from pypx.config.limits import LIMITS, Limit
 from pypx.errors import ConfigError
 from pypx.receiver.hook_settings import HookSettings
 
@@ -33,6 +34,13 @@ _TRUTH: Kind = (bool, "true or false")
 _TABLE: Kind = (dict, "a table")
 _TABLES: Kind = (list, "tables, each under [[hooks]]")
 
+
+def _kind_of(limit: Limit) -> Kind:
+    if limit.is_size:
+        return _TEXT_OR_INTEGER
+    return _NUMBER if limit.is_time else _INTEGER
+
+
 # The keys of each table and what their values are.
 _TOP = {
     "aet": _TEXT,
@@ -51,7 +59,9 @@ _LISTEN = {
     "min_free": _TEXT_OR_INTEGER,
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
-}
+    "tls": _TABLE,
+} | {key: _kind_of(limit) for key, limit in LIMITS.items()}
+_LISTEN_TLS = {"certificate": _TEXT, "key": _TEXT, "ca": _TEXT, "minimum": _TEXT}
 _NODE = {
     "address": _TEXT,
     "aet": _TEXT,
@@ -107,6 +117,14 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check.value(listen, ("listen", "min_free"), parse_size)
     check.value(listen, ("listen", "workers"), _check_workers)
     check.value(listen, ("listen", "metrics"), parse_endpoint)
+    for key, limit in LIMITS.items():
+        check.value(listen, ("listen", key), limit.check)
+    tls = listen.get("tls", {})
+    check.table(tls, _LISTEN_TLS, ("listen", "tls"))
+    check.value(tls, ("listen", "tls", "minimum"), _check_tls_version)
+    if "tls" in listen and "certificate" not in tls:
+        hint = 'certificate = "FILE", with its key in the same file or as key = "FILE"'
+        check.fail(("listen", "tls"), "TLS needs a certificate", hint)
     for name, node in table.get("nodes", {}).items():
         _check_node(check, name, node)
     _check_hooks(check, table.get("hooks", []))

@@ -18,6 +18,7 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["config_path", "load", "read_text"]
@@ -61,14 +62,13 @@ def load(
     table = _table(file, text)
     forced = _forced_aet(aet, environ)
     chosen = archive or environ.get("PYPX_ARCHIVE") or table.get("archive") or DEFAULT_ARCHIVE
-    listen = table.get("listen", {})
     return Config(
         path=file,
         aet=check_ae_title(table.get("aet", DEFAULT_AE_TITLE)) if forced is None else forced,
         aet_forced=forced is not None,
         archive=_expand(chosen),
         layout=table.get("layout"),
-        listen=Listen(**{**listen, "allow": tuple(listen.get("allow", ()))}),
+        listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
     )
@@ -92,8 +92,26 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     from pypx.net.tls_settings import ClientTls  # few have it
 
     given = {} if tls is True else dict(tls)
-    paths = {key: _expand(given[key]) for key in ("ca", "certificate", "key") if key in given}
-    return Node(name, **values, tls=ClientTls(**given | paths))
+    return Node(name, **values, tls=ClientTls(**given | _paths(given)))
+
+
+def _listen(table: dict[str, Any]) -> Listen:
+    from pypx.config.limits import LIMITS, read_limits  # only who has a file needs it
+
+    others = {key: value for key, value in table.items() if key not in (*LIMITS, "allow", "tls")}
+    tls = _server_tls(table["tls"]) if "tls" in table else None
+    allow = tuple(table.get("allow", ()))
+    return Listen(**others, allow=allow, limits=read_limits(table), tls=tls)
+
+
+def _server_tls(table: dict[str, Any]) -> ServerTls:
+    from pypx.net.tls_settings import ServerTls  # few have it
+
+    return ServerTls(**{**table, **_paths(table)})
+
+
+def _paths(table: dict[str, Any]) -> dict[str, str]:
+    return {key: _expand(table[key]) for key in ("ca", "certificate", "key") if key in table}
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

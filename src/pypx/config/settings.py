@@ -11,11 +11,12 @@ from types import MappingProxyType
 
 from pypx.address import DEFAULT_AE_TITLE, Address
 from pypx.errors import ConfigError
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.values import frozen
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
-    from pypx.net.tls_settings import ClientTls
+    from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
 __all__ = ["DEFAULT_ARCHIVE", "Config", "Listen", "Node"]
@@ -65,6 +66,8 @@ class Listen:
         min_free: What the disk must have left, as ``pypx.config.amounts.parse_size`` reads it.
         workers: How many processes receive.
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
+        limits: What a peer may ask; in the file each is a key of ``[listen]``.
+        tls: Certificates, where only TLS is spoken.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +78,8 @@ class Listen:
     min_free: str | int = "1GiB"
     workers: int = 1
     metrics: str | int | None = None
+    limits: AcceptorLimits = DEFAULT_LIMITS
+    tls: ServerTls | None = None
 
 
 @frozen

@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # typing takes 3 ms to import
 if TYPE_CHECKING:
     from pypx.dicom.inflate import Inflater
 
-__all__ = ["INDEX_TAGS", "MAX_HEADER", "MAX_INFLATED", "HeaderScan"]
+__all__ = ["INDEX_TAGS", "MAX_ELEMENTS", "MAX_HEADER", "MAX_INFLATED", "HeaderScan"]
 
 #: What the index of the archive has a column for, and the character set of it.
 INDEX_TAGS = frozenset(
@@ -50,6 +50,9 @@ MAX_HEADER = 1 << 20
 #: Bytes that a deflated data set is inflated to: some 0.3 s of work. A legitimate one that is
 #: longer is taken, although its end was not looked at.
 MAX_INFLATED = 256 << 20
+#: Data elements of one data set, those of its items among them: some 3 s of work. An enhanced
+#: multi-frame object of 10,000 frames has a million.
+MAX_ELEMENTS = 10_000_000
 
 
 class HeaderScan:
@@ -61,6 +64,7 @@ class HeaderScan:
         max_depth: How many sequences may stand inside each other.
         max_header: Bytes of wanted values to keep; what is longer is left out.
         max_inflated: Bytes to inflate a deflated data set to.
+        max_elements: How many elements there may be; 0 for any number.
 
     Attributes:
         size: Bytes fed so far.
@@ -74,12 +78,17 @@ class HeaderScan:
         max_depth: int = MAX_DEPTH,
         max_header: int = MAX_HEADER,
         max_inflated: int = MAX_INFLATED,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
         self.size = 0
         self._last_wanted = max(wanted, default=0)
         self._max_depth = max_depth
         self._walk = Walk(
-            encoding_of(transfer_syntax_uid), wanted, max_depth=max_depth, budget=max_header
+            encoding_of(transfer_syntax_uid),
+            wanted,
+            max_depth=max_depth,
+            max_elements=max_elements,
+            budget=max_header,
         )
         self._inflater: Inflater | None = None
         if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:

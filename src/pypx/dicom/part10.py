@@ -26,7 +26,7 @@ from pypx.dicom.values import encode_value, text_of
 from pypx.errors import DataSetError, NotDicomError
 from pypx.values import frozen
 
-__all__ = ["FileMeta", "decode_preamble_and_meta", "encode_preamble_and_meta"]
+__all__ = ["FileMeta", "decode_preamble_and_meta", "encode_preamble_and_meta", "is_meta"]
 
 _PREAMBLE = bytes(128)
 _PREFIX = b"DICM"
@@ -121,7 +121,7 @@ def decode_preamble_and_meta(data: bytes | memoryview) -> tuple[FileMeta, int]:
         raise NotDicomError("This is no DICOM file: it has no DICM behind a preamble.")
     found = dict.fromkeys(_ATTRIBUTES.values(), "")
     pos, end = _START, len(data)
-    while _is_meta(data, pos):
+    while is_meta(data, pos):
         tag, vr, length, start = read_header(data, pos, end, _ENCODING)
         pos = start + length
         if length == UNDEFINED_LENGTH or pos > end:
@@ -136,7 +136,7 @@ def decode_preamble_and_meta(data: bytes | memoryview) -> tuple[FileMeta, int]:
     return FileMeta(**found), pos
 
 
-def _is_meta(data: bytes | memoryview, pos: int) -> bool:
+def is_meta(data: bytes | memoryview, pos: int = 0) -> bool:
     """Say whether there is an element of group 0002, whatever the group length claims."""
     head = bytes(data[pos : pos + 6])
     return head[:2] == b"\2\0" and (len(head) < 6 or head[4:] in VR_OF_CODE)

@@ -12,6 +12,7 @@ items of defined length are passed like other values.
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from struct import Struct
 
@@ -88,6 +89,7 @@ class Walk:
         encoding: As negotiated; the first element may show that it is another one.
         wanted: Tags of the data set itself, not of its items.
         max_depth: How many sequences may stand inside each other.
+        max_elements: How many elements there may be; 0 for any number.
         budget: Bytes of wanted values to keep at most; what is longer is left out.
 
     Attributes:
@@ -99,7 +101,13 @@ class Walk:
     """
 
     def __init__(
-        self, encoding: Encoding, wanted: frozenset[int], *, max_depth: int, budget: int
+        self,
+        encoding: Encoding,
+        wanted: frozenset[int],
+        *,
+        max_depth: int,
+        max_elements: int,
+        budget: int,
     ) -> None:
         self.encoding = encoding
         self.defect = ""
@@ -110,6 +118,8 @@ class Walk:
         self._wanted_tags = wanted
         self._wanted = _NONE
         self._max_levels = 2 * max_depth  # sequences and items alternate
+        self._max_elements = max_elements
+        self._room = max_elements or sys.maxsize  # for as many more elements
         self._levels: list[tuple[int, _Form, int]] = []  # kind, form, tag of the sequence
         self._carry = b""  # what has come of a header
         self._budget = budget
@@ -223,7 +233,7 @@ class Walk:
         wanted = self._wanted if len(self._levels) == 1 else _NONE
         unpack, short_vrs, long_vrs = form.unpack, form.short_vrs, form.long_vrs
         hits: list[_Hit] = []
-        last, met = end - 8, 0
+        last, met, count = end - 8, 0, 0
         while pos <= last:
             key, code, length = unpack(data, pos)
             if code in short_vrs:
@@ -240,31 +250,33 @@ class Walk:
                         break
                     vr, length, start = header
                 if length == UNDEFINED_LENGTH or key in form.delimiters:
-                    self._pass(form.swap(met), hits, data, end)
+                    self._pass(form.swap(met), hits, data, end, count)
                     return self._turn(form, key, vr, data, pos, start)
                 if key in wanted:
                     hits.append((wanted[key], vr, start, length))
                 pos = start + length
+            count += 1
             met = key or met  # zeros behind the last element are padding
-        self._pass(form.swap(met), hits, data, end)
+        self._pass(form.swap(met), hits, data, end, count)
         return self._stop(pos, end)
 
     def _walk_implicit(self, data: bytes | memoryview, pos: int, end: int, form: _Form) -> int:
         wanted = self._wanted if len(self._levels) == 1 else _NONE
         unpack, delimiters = form.unpack, form.delimiters
         hits: list[_Hit] = []
-        last, met = end - 8, 0
+        last, met, count = end - 8, 0, 0
         while pos <= last:
             key, length = unpack(data, pos)
             if length == UNDEFINED_LENGTH or key in delimiters:
-                self._pass(form.swap(met), hits, data, end)
+                self._pass(form.swap(met), hits, data, end, count)
                 return self._turn(form, key, vr_of(form.swap(key)), data, pos, pos + 8)
             if key in wanted:
                 tag = wanted[key]
                 hits.append((tag, vr_of(tag), pos + 8, length))
             pos += length + 8
+            count += 1
             met = key or met  # zeros behind the last element are padding
-        self._pass(form.swap(met), hits, data, end)
+        self._pass(form.swap(met), hits, data, end, count)
         return self._stop(pos, end)
 
     def _stop(self, pos: int, end: int) -> int:
@@ -283,6 +295,7 @@ class Walk:
                     self.defect = f"{tag_text(tag)} has a fragment of undefined length."
                     return pos
                 self._levels.append((_ELEMENTS, form, tag))
+                self._count(1)
                 return pos + 8
             if key == form.sequence_delimiter:
                 self._close(data, pos)
@@ -305,6 +318,7 @@ class Walk:
             return start if key == form.item_delimiter else pos  # or that one is missing
         tag = form.swap(key)
         self._meet(tag)
+        self._count(1)
         if depth >= self._max_levels:
             self.defect = f"{tag_text(tag)} is nested deeper than {depth // 2} sequences."
             return pos
@@ -322,15 +336,23 @@ class Walk:
             self._pour(data, pos)
             self._store()
 
+    def _count(self, elements: int) -> None:
+        self._room -= elements
+        if self._room < 0:
+            self.defect = f"The data set has more than {self._max_elements} elements."
+
     def _meet(self, tag: int) -> None:
         if tag:
             self._tag = tag
             if len(self._levels) == 1:
                 self.top_tag = tag
 
-    def _pass(self, tag: int, hits: list[_Hit], data: bytes | memoryview, end: int) -> None:
+    def _pass(
+        self, tag: int, hits: list[_Hit], data: bytes | memoryview, end: int, count: int
+    ) -> None:
         """Leave a row of elements, of which ``tag`` was the last, with the wanted ones of it."""
         self._meet(tag)
+        self._count(count)
         found, budget = self.found, self._budget
         for wanted, vr, pos, length in hits:
             stop = pos + length

@@ -16,7 +16,6 @@ from pypx.values import frozen
 __all__ = ["Assembler", "DataSetReceived", "MessageReceived"]
 
 _COMMAND_FRAGMENT_LIMIT = 1024
-_INVALID_PARAMETER = 6
 
 
 @frozen
@@ -43,12 +42,17 @@ class DataSetReceived:
 
 
 class Assembler:
-    """Put the fragments of one direction of an association together."""
+    """Put the fragments of one direction of an association together.
 
-    __slots__ = ("_command", "_context_id", "_fragments", "_in_data_set")
+    Args:
+        command_limit: Bytes of a command set at most.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_command", "_command_limit", "_context_id", "_fragments", "_in_data_set")
+
+    def __init__(self, command_limit: int = COMMAND_SET_LIMIT) -> None:
         self._command = bytearray()
+        self._command_limit = command_limit
         self._fragments = 0
         self._context_id = 0  # of the message in progress; 0 between messages
         self._in_data_set = False
@@ -73,12 +77,12 @@ class Assembler:
             return DataSetReceived(fragment.context_id, fragment.data, fragment.is_last)
         if not fragment.is_command:
             raise RemoteProtocolError(
-                "The peer sent a data set that no command set announced.", abort_reason=2
+                "The peer sent a data set that no command set announced.", abort_reason=None
             )
         if self._in_data_set:
             raise RemoteProtocolError(
                 "The peer sent a command set before the data set of the last one ended.",
-                abort_reason=2,
+                abort_reason=None,
             )
         return self._feed_command(fragment)
 
@@ -89,12 +93,12 @@ class Assembler:
         self._fragments += 1
         if (
             self._fragments > _COMMAND_FRAGMENT_LIMIT
-            or len(self._command) + len(fragment.data) > COMMAND_SET_LIMIT
+            or len(self._command) + len(fragment.data) > self._command_limit
         ):
             raise RemoteProtocolError(
-                f"The peer sent a command set of more than {COMMAND_SET_LIMIT} bytes "
+                f"The peer sent a command set of more than {self._command_limit} bytes "
                 f"or {_COMMAND_FRAGMENT_LIMIT} fragments.",
-                abort_reason=_INVALID_PARAMETER,
+                abort_reason=None,
             )
         self._command += fragment.data
         if not fragment.is_last:
@@ -111,5 +115,5 @@ class Assembler:
         return RemoteProtocolError(
             f"The peer mixed presentation contexts {self._context_id} and {fragment.context_id} "
             "in one message.",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         )

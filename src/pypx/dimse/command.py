@@ -25,7 +25,6 @@ _COMMAND_FIELD = 0x0100
 _COMMAND_DATA_SET_TYPE = 0x0800
 _NO_DATA_SET = 0x0101
 _DATA_SET = 0x0001
-_INVALID_PARAMETER = 6
 _ELEMENT = struct.Struct("<HHI")  # group, number, length
 
 # PS3.7 Table E.1-1: number in group 0000, field name, VR. Ascending, as in a command set.
@@ -121,7 +120,8 @@ def _encode_value(vr: str, value: Any) -> bytes:
         case _:
             # Only text that we wrote or that a peer sent as such comes here; a
             # character outside the default repertoire must not stop the message.
-            raw: bytes = value.encode("ascii", "replace")
+            # A UID of theirs goes back as it came, whatever it is.
+            raw: bytes = value.encode("latin-1" if vr == "UI" else "ascii", "replace")
             return raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2)
 
 
@@ -165,7 +165,7 @@ def _split_strange(data: bytes) -> dict[int, bytes]:
     except DataSetError as error:
         raise RemoteProtocolError(
             f"The peer sent bytes that are no command set: {error.message}",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         ) from error
     return found
 
@@ -182,7 +182,7 @@ def _build(raw: Mapping[int, bytes]) -> Message:
     if missing:
         raise RemoteProtocolError(
             f"The peer sent a {form.message.__name__} without {', '.join(sorted(missing))}.",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         )
     kind = _decode_value(_COMMAND_DATA_SET_TYPE, "US", raw.get(_COMMAND_DATA_SET_TYPE))
     has_data_set = kind is not None and kind != _NO_DATA_SET
@@ -193,7 +193,7 @@ def _message(command_field: int | None) -> type[Message]:
     if command_field is None:
         raise RemoteProtocolError(
             "The peer sent a command set without a Command Field (0000,0100).",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         )
     message = _MESSAGES.get(command_field)
     if message is None:
@@ -204,7 +204,7 @@ def _message(command_field: int | None) -> type[Message]:
     if message is None:
         raise RemoteProtocolError(
             f"The peer sent a command set with the unknown Command Field {command_field:04X}H.",
-            abort_reason=_INVALID_PARAMETER,
+            abort_reason=None,
         )
     return message
 
@@ -219,7 +219,7 @@ def _decode_value(number: int, vr: str, raw: bytes | None) -> Any:
                 raise RemoteProtocolError(
                     f"The peer sent the command element (0000,{number:04X}) "
                     f"with {len(raw)} bytes instead of 2.",
-                    abort_reason=_INVALID_PARAMETER,
+                    abort_reason=None,
                 )
             return int.from_bytes(raw, "little")
         case "AT":

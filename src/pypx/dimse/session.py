@@ -8,7 +8,7 @@ No socket, clock or thread here; time is the argument ``now`` in seconds.
 from __future__ import annotations
 
 from pypx.dimse.assembler import Assembler, DataSetReceived, MessageReceived
-from pypx.dimse.command import encode_command
+from pypx.dimse.command import COMMAND_SET_LIMIT, encode_command
 from pypx.dimse.fragmenter import fragment, fragment_size
 from pypx.dimse.messages import Message
 from pypx.errors import RemoteProtocolError
@@ -26,11 +26,12 @@ class Session:
     Args:
         association: The upper layer of either role; its primitives for making and
             ending the association are called on it directly.
+        command_limit: Bytes of a command set at most.
     """
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: Association, *, command_limit: int = COMMAND_SET_LIMIT) -> None:
         self.association = association
-        self._assembler = Assembler()
+        self._assembler = Assembler(command_limit)
         self._context_ids: frozenset[int] | None = None
 
     def accept_contexts(self, context_ids: frozenset[int]) -> None:
@@ -62,13 +63,25 @@ class Session:
             try:
                 received = self._receive_fragment(event)
             except RemoteProtocolError as error:
-                self.association.provider_abort(error, now)
+                self.abort_for(error, now)
                 reason = error.abort_reason or 0
                 events.append(ProviderAbortIndication(reason, error.message, lost=False))
                 break
             if received is not None:
                 events.append(received)
         return events
+
+    def abort_for(self, error: RemoteProtocolError, now: float) -> None:
+        """Abort for what the peer did wrong, unless the association is over already.
+
+        The A-ABORT says who found it: the upper layer, or DIMSE, which is its user.
+        """
+        if not self.association.can_abort:
+            return
+        if error.abort_reason is None:
+            self.association.abort(now)
+        else:
+            self.association.provider_abort(error, now)
 
     def _receive_fragment(self, event: PDVFragment) -> MessageReceived | DataSetReceived | None:
         if self._context_ids is not None and event.context_id not in self._context_ids:

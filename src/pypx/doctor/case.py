@@ -14,7 +14,7 @@ from pypx.client.query import Model
 from pypx.net.connection import Timeouts
 from pypx.net.tls_settings import ClientTls
 from pypx.retrieve.entry import entry_for, seen_from
-from pypx.retrieve.job import Listening
+from pypx.retrieve.landing import Listening
 from pypx.values import frozen
 
 __all__ = ["Case", "Learnt", "Sample", "Target"]
@@ -49,7 +49,8 @@ class Target:
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
         listening = self.listening
-        return entry_for(seen_from(self.address, listening.own, listening.bind))
+        entry = entry_for(seen_from(self.address, listening.own, listening.bind))
+        return entry if listening.tls is None else f"{entry}\nIt is to send with TLS."
 
     def client(self) -> Client:
         """Make a client.

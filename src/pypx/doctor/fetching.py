@@ -145,12 +145,10 @@ class Fetching:
         if wish is None:
             return _nothing_small()
         target, heard = self._target, _Heard()
-        own, bind = target.listening.own, target.listening.bind
+        own = target.listening.own
         with (
             _archive() as archive,
-            Landing(
-                archive, own, bind=bind, allow=target.listening.allow, observer=heard
-            ) as landing,
+            Landing(archive, target.listening, observer=heard) as landing,
         ):
             landing.ensure()
             if landing.receiver is None:

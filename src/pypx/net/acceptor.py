@@ -26,13 +26,14 @@ def acceptance(
     request: AAssociateRQ,
     support: Support,
     *,
+    maximum_length: int = MAXIMUM_LENGTH,
     roles: Callable[[str], tuple[bool, bool] | None] | None = None,
 ) -> AAssociateAC:
     """Accept a request under our implementation identification (PS3.7 §D.3.3.2)."""
     return answer(
         request,
         support,
-        maximum_length=MAXIMUM_LENGTH,
+        maximum_length=maximum_length,
         implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
         implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
         roles=roles,

@@ -29,6 +29,7 @@ READ_SIZE = 1024 * 1024
 """At most so many bytes are read at once, into one buffer for the life of the channel."""
 
 _BUFFERS_PER_CALL = 512  # Linux takes 1024 buffers in one sendmsg, macOS as many.
+_SLOWEST = 1024  # bytes a second that a peer has to take
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _SHORTEST_WAIT = 0.001  # seconds; for the kernel 0 is no limit
 
@@ -49,7 +50,14 @@ class Channel:
     Args:
         sock: Connected, perhaps secure; the channel owns it from now on.
         session: The protocol machine.
-        send_timeout: Seconds that a write may wait for the peer to read.
+        send_timeout: Seconds that a write may wait for the peer to read; a peer that reads a
+            little each time has to read 1 KiB/s.
+
+    Attributes:
+        session: As given.
+        closed: Whether the socket is.
+        last_read: When bytes last came, monotonic seconds.
+        received: How many bytes have come.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class Channel:
         self._buffer = memoryview(bytearray(READ_SIZE))
         self.closed = False
         self.last_read = time.monotonic()
+        self.received = 0
 
     def receive(self, timeout: float) -> list[SessionEvent]:
         """Send what waits, then wait for bytes and give the events that they make.
@@ -92,6 +101,7 @@ class Channel:
         if size is not None:
             self.last_read = now
             if size:
+                self.received += size
                 events = self.session.receive_data(self._buffer[:size], now)
             else:
                 events = list(self.session.association.transport_closed(now))
@@ -149,6 +159,7 @@ class Channel:
 
     def _send_all(self, chunks: Iterable[bytes | memoryview]) -> None:
         waiting = list(chunks)
+        deadline = 0.0
         while waiting:
             sent = self._socket.sendmsg(waiting[:_BUFFERS_PER_CALL])
             done = 0
@@ -160,6 +171,12 @@ class Channel:
             del waiting[:done]
             if sent:
                 waiting[0] = memoryview(waiting[0])[sent:]
+            if waiting:
+                # The kernel limits each call; a peer that takes a byte now and then needs many.
+                now = time.monotonic()
+                deadline = deadline or now + sum(map(len, waiting)) / _SLOWEST
+                if now >= deadline:
+                    raise TimeoutError
 
     def _end_if_over(self) -> None:
         if self.session.association.should_close and not self.closed:

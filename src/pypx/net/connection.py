@@ -146,7 +146,7 @@ class Connection:
             now = time.monotonic()
             association.associate(request, now)
             association.transport_connected(now)
-            accepted = _await_answer(address, channel, request, timeouts.association)
+            accepted, behind = _await_answer(address, channel, request, timeouts.association)
             contexts = accepted_contexts(request, accepted)
         except PypxError as error:
             if association.can_abort:
@@ -154,13 +154,14 @@ class Connection:
                     association.provider_abort(error, time.monotonic())
                 else:
                     association.abort(time.monotonic())
-                channel.finish(_abort_wait(timeouts))
-            channel.close()
+            channel.finish(_abort_wait(timeouts))  # an A-ABORT of the upper layer waits too
             if isinstance(error, ConnectionLostError) and not isinstance(sock, socket.socket):
                 raise sock.refusal() from error
             raise
         channel.session.accept_contexts(frozenset(contexts))
-        return cls(address, channel, accepted, contexts, timeouts)
+        connection = cls(address, channel, accepted, contexts, timeouts)
+        connection._events = behind[::-1]
+        return connection
 
     @property
     def is_open(self) -> bool:
@@ -306,7 +307,7 @@ class Connection:
         self._data_set += data
 
     def _raise_if_ended(self, event: SessionEvent) -> None:
-        if isinstance(event, ReleaseIndication):
+        if isinstance(event, ReleaseIndication) and not self._events:
             self._channel.session.association.release_response(time.monotonic())
             self._channel.finish(self.timeouts.release)
             self._over = True
@@ -317,7 +318,7 @@ class Connection:
         error = _ending(self.address, event)
         if error is not None:
             self._over = True
-            self._channel.close()
+            self._channel.finish(_abort_wait(self.timeouts))  # our A-ABORT may wait to be sent
             raise error
 
     def release(self) -> None:
@@ -335,9 +336,11 @@ class Connection:
                         self._channel.session.association.release_response(time.monotonic())
                     elif isinstance(event, ReleaseConfirmation):
                         self._channel.close()
+                    elif isinstance(event, ProviderAbortIndication):
+                        self._channel.finish(_abort_wait(self.timeouts))
         except PypxError:
             pass  # All that was asked for is done; how the peer leaves changes nothing.
-        self._channel.close()
+        self._channel.finish(0)
 
     def abort(self) -> None:
         """Send A-ABORT and close."""
@@ -419,13 +422,15 @@ def _connect_error(address: Address, failure: OSError, timeout: float) -> PypxEr
 
 def _await_answer(
     address: Address, channel: Channel, request: AAssociateRQ, timeout: float
-) -> AAssociateAC:
+) -> tuple[AAssociateAC, list[SessionEvent]]:
+    """Give the acceptance, and what came behind it in the same bytes."""
     deadline = time.monotonic() + timeout
     while (left := deadline - time.monotonic()) > 0 and not channel.closed:
-        for event in channel.receive(left):
+        events = channel.receive(left)
+        for number, event in enumerate(events, 1):
             match event:
                 case AssociateConfirmation(accepted):
-                    return accepted
+                    return accepted, events[number:]
                 case AssociateRejected(rejected):
                     raise _rejection(address, request, rejected)
                 case _:

@@ -7,9 +7,10 @@ means does not belong here, and neither does the port: that is ``server.py``.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
 from pypx.dimse.messages import CCancelRQ, Message
@@ -18,11 +19,13 @@ from pypx.errors import (
     AssociationAbortedError,
     ConnectionLostError,
     NetworkError,
+    PeerLimitError,
     PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
 )
 from pypx.net.channel import Channel
+from pypx.net.limits import AcceptorLimits
 from pypx.ul.association import (
     AbortIndication,
     AssociateIndication,
@@ -31,15 +34,32 @@ from pypx.ul.association import (
 )
 from pypx.ul.negotiation import AcceptedContext, accepted_contexts, check_request
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence
+from pypx.values import frozen
 
-__all__ = ["Provider", "ServedAssociation", "Service"]
+if TYPE_CHECKING:
+    from pypx.net.tls import TlsSocket
+
+__all__ = ["Caller", "Provider", "ServedAssociation", "Service"]
 
 _CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
 _POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
 _STOPPING = "The listener is stopping."
 
 Service = Callable[["ServedAssociation", MessageReceived], None]
-Negotiate = Callable[[AAssociateRQ, str], AAssociateAC | AAssociateRJ]
+Negotiate = Callable[[AAssociateRQ, "Caller"], AAssociateAC | AAssociateRJ]
+
+
+@frozen
+class Caller:
+    """Who asks for an association, as far as the transport knows.
+
+    Attributes:
+        host: Its numeric address.
+        names: Those of its TLS certificate, which was checked; none where it showed none.
+    """
+
+    host: str
+    names: tuple[str, ...] = ()
 
 
 class Provider(Protocol):
@@ -52,8 +72,8 @@ class Provider(Protocol):
 
     services: Mapping[type[Message], Service]
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
-        """Answer an association request of the peer at ``host``."""
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
+        """Answer an association request."""
         ...
 
     def began(self, association: ServedAssociation) -> None:
@@ -72,6 +92,12 @@ class _Ended(Exception):
 class ServedAssociation:
     """One association in which we are the acceptor.
 
+    Args:
+        channel: Over the connection.
+        host: The peer's address.
+        limits: What the peer may ask.
+        tls: The secure connection that is still to be made, below the channel; None for none.
+
     Attributes:
         host: The peer's address.
         request: Its A-ASSOCIATE-RQ.
@@ -79,17 +105,30 @@ class ServedAssociation:
         failure: Why the association did not end by release; None while all is well.
         started: When it was accepted, monotonic seconds.
         record: For the provider to note what it served.
+        refusal: Why the association is rejected, if it is for a limit.
     """
 
-    def __init__(self, channel: Channel, host: str, *, idle_timeout: float) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        host: str,
+        limits: AcceptorLimits,
+        tls: TlsSocket | None = None,
+    ) -> None:
         self.host = host
         self.request: AAssociateRQ | None = None
         self.contexts: dict[int, AcceptedContext] = {}
         self.failure: PypxError | None = None
         self.started = time.monotonic()
         self.record: object = None
+        self.refusal = ""
+        self._tls = tls
         self._channel = channel
-        self._idle_timeout = idle_timeout
+        self._limits = limits
+        self._idle_timeout = limits.idle_timeout
+        self._end = self.started + (limits.association_timeout or math.inf)
+        self._most_bytes = limits.max_bytes or math.inf
+        self._cut_for = ""
         self._events: list[SessionEvent] = []
         self._position = 0
         self._stopping = False
@@ -111,12 +150,15 @@ class ServedAssociation:
         """
         while self._position >= len(self._events):
             if self._channel.closed:
-                raise ConnectionLostError("The peer closed the connection.")
-            idle = time.monotonic() - self._channel.last_read
+                raise self._closed()
+            now = time.monotonic()
+            idle = now - self._channel.last_read
             if idle >= self._idle_timeout:
                 raise PeerTimeoutError(
                     f"The peer was silent for {self._idle_timeout:g} s.", phase="idle"
                 )
+            if now >= self._end or self._channel.received > self._most_bytes:
+                raise self._too_much()
             self._events = self._channel.receive(min(self._idle_timeout - idle, _POLL))
             self._position = 0
             if self._stopping and not self._events and not self.busy:
@@ -126,6 +168,27 @@ class ServedAssociation:
         self._raise_if_ended(event)
         return event
 
+    def _closed(self) -> PypxError:
+        """Say why the connection is closed."""
+        if self._cut_for:
+            return PeerLimitError(self._cut_for)
+        if self._channel.session.association.expired:
+            return PeerTimeoutError(
+                f"The peer did not ask for an association within {self._limits.artim_timeout:g} s.",
+                phase="association",
+            )
+        return ConnectionLostError("The peer closed the connection.")
+
+    def _too_much(self) -> PypxError:
+        """Say which limit of the whole association the peer has passed."""
+        limits = self._limits
+        if self._channel.received > self._most_bytes:
+            return PeerLimitError(f"The peer sent more than {limits.max_bytes} bytes (max_bytes).")
+        return PeerLimitError(
+            f"The association lasted longer than {limits.association_timeout:g} s "
+            "(association_timeout)."
+        )
+
     def _raise_if_ended(self, event: SessionEvent) -> None:
         match event:
             case ReleaseIndication():
@@ -133,6 +196,7 @@ class ServedAssociation:
                     raise RemoteProtocolError(
                         "The peer asked for release in the middle of a message.", abort_reason=2
                     )
+                self._look_ahead()
                 raise _Ended
             case AbortIndication(source, reason):
                 raise AssociationAbortedError(
@@ -147,10 +211,26 @@ class ServedAssociation:
             case _:
                 pass
 
+    def _look_ahead(self) -> None:
+        """Raise the end of the association, if it came with the event that would be answered."""
+        for event in self._events[self._position :]:
+            if isinstance(event, AbortIndication | ProviderAbortIndication):
+                self._raise_if_ended(event)
+
     @property
     def last_read(self) -> float:
         """The monotonic time at which bytes last came."""
         return self._channel.last_read
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the peer has not asked for an association yet, and may still do so."""
+        return self.request is None and self.failure is None and not self._cut_for
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no byte ever came."""
+        return self._channel.received == 0
 
     @property
     def busy(self) -> bool:
@@ -168,7 +248,9 @@ class ServedAssociation:
         while True:
             event = self._next_event()
             if not isinstance(event, DataSetReceived):
-                raise RemoteProtocolError("The peer sent no data set where one belongs.")
+                raise RemoteProtocolError(
+                    "The peer sent no data set where one belongs.", abort_reason=None
+                )
             yield event.data
             if event.is_last:
                 return
@@ -192,7 +274,9 @@ class ServedAssociation:
             raise NetworkError(_STOPPING)
         event = self._next_event()
         if not isinstance(event, MessageReceived):
-            raise RemoteProtocolError("The peer sent a data set where a message belongs.")
+            raise RemoteProtocolError(
+                "The peer sent a data set where a message belongs.", abort_reason=None
+            )
         return event
 
     def cancelled(self, message_id: int) -> bool:
@@ -226,8 +310,9 @@ class ServedAssociation:
         """Close the transport; for the thread that runs the association."""
         self._channel.close()
 
-    def cut(self) -> None:
+    def cut(self, reason: str = "") -> None:
         """End the transport, whatever is under way; for another thread to call."""
+        self._cut_for = reason
         self._channel.cut()
 
     def run(self, provider: Provider, negotiate: Negotiate) -> None:
@@ -238,8 +323,10 @@ class ServedAssociation:
             negotiate: Answers the association request, for the provider.
         """
         association = self._channel.session.association
-        association.transport_connected(time.monotonic())
         try:
+            if self._tls is not None:
+                self._tls.handshake(self._limits.artim_timeout)
+            association.transport_connected(time.monotonic())
             if self._negotiate(negotiate):
                 provider.began(self)
                 while True:
@@ -248,8 +335,7 @@ class ServedAssociation:
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:
             self._fail(error)
-            if association.can_abort:  # else it was the upper layer that found the error
-                association.provider_abort(error, time.monotonic())
+            self._channel.session.abort_for(error, time.monotonic())
         except PypxError as error:
             self._fail(error)
             self.abort()
@@ -266,15 +352,27 @@ class ServedAssociation:
         if not isinstance(event, AssociateIndication):
             raise RemoteProtocolError("The peer did not begin with an association request.")
         request = self.request = event.request
-        answer = check_request(request) or negotiate(request, self.host)
+        self._look_ahead()
+        caller = Caller(self.host, self._tls.peer_names if self._tls is not None else ())
+        answer = check_request(request) or self._check_contexts() or negotiate(request, caller)
         if isinstance(answer, AAssociateRJ):
             association.reject(answer, time.monotonic())
-            self.failure = NetworkError("We rejected the association.")
+            reason = f": {self.refusal}" if self.refusal else ""
+            self.failure = NetworkError(f"We rejected the association{reason}.")
             return False
         self.contexts = accepted_contexts(request, answer)
         self._channel.session.accept_contexts(frozenset(self.contexts))
         association.accept(answer, time.monotonic())
         return True
+
+    def _check_contexts(self) -> AAssociateRJ | None:
+        assert self.request is not None  # it is being negotiated
+        proposed, most = len(self.request.presentation_contexts), self._limits.max_contexts
+        if proposed <= most:
+            return None
+        self.refusal = f"{proposed} presentation contexts, and we take {most} (max_contexts)"
+        # PS3.8 Table 9-21: permanent, by the presentation layer, local limit exceeded.
+        return AAssociateRJ(1, 3, 2)
 
     def _serve(self, services: Mapping[type[Message], Service], received: MessageReceived) -> None:
         message = received.message
@@ -292,7 +390,7 @@ class ServedAssociation:
         if message_id is None:
             raise RemoteProtocolError(
                 f"The peer sent a {type(received.message).__name__} that we did not ask for.",
-                abort_reason=2,
+                abort_reason=None,
             )
         if received.message.has_data_set:
             for _ in self.data_set():

@@ -13,53 +13,30 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from pypx.dimse.session import Session
-from pypx.errors import ConfigError
+from pypx.errors import ConfigError, ConnectionLostError, PypxError
 from pypx.net.channel import Channel
-from pypx.net.served import Provider, ServedAssociation
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
+from pypx.net.seats import Seats
+from pypx.net.served import Caller, Provider, ServedAssociation
 from pypx.ul.association import Association, Role
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
+from pypx.ul.reader import Limits
 
-__all__ = ["Seats", "Server", "can_share_port", "reserve"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from pypx.net.tls import TlsSocket
+    from pypx.net.tls_settings import ServerTls
+
+__all__ = ["Server", "can_share_port", "reserve"]
 
 _log = logging.getLogger(__name__)
 _ACCEPT_PAUSE = 0.1  # seconds between attempts when descriptors or threads have run out
 _ACCEPT_POLL = 1.0  # seconds; not every platform wakes accept() when the socket is shut down
 _BACKLOG = 128
-
-
-class Seats:
-    """How many associations there may be at once.
-
-    Args:
-        limit: More are rejected as *local limit exceeded*.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Take one; False when none is free."""
-        with self._lock:
-            self._note(self._taken + 1)
-            if self._all_taken() > self.limit:
-                self._note(self._taken - 1)
-                return False
-            return True
-
-    def leave(self) -> None:
-        """Give one back."""
-        with self._lock:
-            self._note(self._taken - 1)
-
-    def _note(self, taken: int) -> None:
-        self._taken = taken
-
-    def _all_taken(self) -> int:
-        return self._taken
 
 
 class Server:
@@ -69,11 +46,10 @@ class Server:
         host: The address to bind; empty for all interfaces.
         port: 0 takes a free one.
         provider: What is offered.
-        max_associations: More at once are rejected as *local limit exceeded*; a number, or
-            seats that are shared with other servers.
-        artim_timeout: Seconds from the connection to the association request.
-        idle_timeout: Seconds of silence that end an association.
+        limits: What a peer may ask.
+        seats: The associations that are open, if they are shared with other servers.
         share_port: Other processes of this user listen on the port as well (SO_REUSEPORT).
+        tls: What makes connections secure; None for connections that are not.
 
     Raises:
         ConfigError: The address cannot be bound.
@@ -85,17 +61,19 @@ class Server:
         port: int,
         provider: Provider,
         *,
-        max_associations: int | Seats = 200,
-        artim_timeout: float = 30.0,
-        idle_timeout: float = 300.0,
+        limits: AcceptorLimits = DEFAULT_LIMITS,
+        seats: Seats | None = None,
         share_port: bool = False,
+        tls: ServerTls | None = None,
     ) -> None:
+        self._context: SSLContext | None = None
+        if tls is not None:
+            from pypx.net.tls import server_context  # heavy, and most listeners have none
+
+            self._context = server_context(tls)
         self._provider = provider
-        self._seats = (
-            Seats(max_associations) if isinstance(max_associations, int) else max_associations
-        )
-        self._artim_timeout = artim_timeout
-        self._idle_timeout = idle_timeout
+        self._limits = limits
+        self._seats = seats or Seats(limits)
         self._lock = threading.Lock()
         self._associations: dict[ServedAssociation, threading.Thread] = {}
         self._stopping = False
@@ -126,13 +104,22 @@ class Server:
             self._begin(sock, address[0])
 
     def _begin(self, sock: socket.socket, host: str) -> None:
-        association = Association(Role.ACCEPTOR, artim_timeout=self._artim_timeout)
-        channel = Channel(sock, Session(association))
-        served = ServedAssociation(channel, host, idle_timeout=self._idle_timeout)
+        limits = self._limits
+        association = Association(
+            Role.ACCEPTOR,
+            artim_timeout=limits.artim_timeout,
+            pdu_timeout=limits.pdu_timeout,
+            limits=Limits(limits.max_request, limits.max_pdu, limits.max_user_information),
+        )
+        session = Session(association, command_limit=limits.max_command)
+        secure = self._secure(sock, host)
+        channel = Channel(secure or sock, session, send_timeout=limits.send_timeout)
+        served = ServedAssociation(channel, host, limits, secure)
         thread = threading.Thread(
             target=self._run, args=(served,), name="px-association", daemon=True
         )
         with self._lock:
+            self._make_room()
             self._associations[served] = thread
         try:
             thread.start()
@@ -143,16 +130,39 @@ class Server:
             channel.close()
             time.sleep(_ACCEPT_PAUSE)
 
+    def _secure(self, sock: socket.socket, host: str) -> TlsSocket | None:
+        """Give the socket with TLS over it; the thread of the association shakes hands."""
+        if self._context is None:
+            return None
+        from pypx.net.tls import TlsSocket
+
+        return TlsSocket(sock, self._context, peer=host, server_side=True)
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for its request, if too many do."""
+        most = self._limits.max_waiting
+        if len(self._associations) < most:
+            return
+        waiting = [served for served in self._associations if served.is_waiting]
+        if len(waiting) >= most:
+            reason = f"More than {most} connections wait for a request (max_waiting)."
+            waiting[0].cut(reason)
+
     def _run(self, served: ServedAssociation) -> None:
         seated = False
 
-        def negotiate(request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+        def negotiate(request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
             nonlocal seated
-            if not self._seats.take():
+            served.refusal = self._seats.take(caller.host)
+            if served.refusal:
                 # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
                 return AAssociateRJ(2, 3, 2)
             seated = True
-            return self._provider.negotiate(request, host)
+            answer = self._provider.negotiate(request, caller)
+            if isinstance(answer, AAssociateRJ):  # and waits for its end, which takes no seat
+                seated = False
+                self._seats.leave(caller.host)
+            return answer
 
         try:
             served.run(self._provider, negotiate)
@@ -164,15 +174,25 @@ class Server:
         finally:
             served.close()
             if seated:
-                self._seats.leave()
+                self._seats.leave(served.host)
             try:
                 if served.request is not None:
                     self._provider.ended(served)
+                elif served.failure is not None:
+                    self._tell_stranger(served, served.failure)
             finally:  # only now: a stop waits for all that was told
                 with self._lock:
                     del self._associations[served]
                     if served.contexts:
                         self._last_activity = max(self._last_activity, served.last_read)
+
+    @staticmethod
+    def _tell_stranger(served: ServedAssociation, failure: PypxError) -> None:
+        """Log a connection that came to no request."""
+        # Load balancers and monitors look whether the port is open, and say nothing.
+        looked = served.is_silent and isinstance(failure, ConnectionLostError)
+        level = logging.DEBUG if looked else logging.WARNING
+        _log.log(level, "a connection from %s: %s", served.host, failure.message)
 
     def last_activity(self) -> float:
         """Give the monotonic time at which bytes last came over an accepted association."""

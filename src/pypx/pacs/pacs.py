@@ -14,7 +14,8 @@ from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, Message
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
-from pypx.net.served import ServedAssociation, Service
+from pypx.net.limits import AcceptorLimits
+from pypx.net.served import Caller, ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.pacs.faults import misbehaving
 from pypx.pacs.find import serve_find
@@ -83,8 +84,11 @@ class Pacs:
             host,
             port,
             self,
-            max_associations=self._behaviour.max_associations,
-            idle_timeout=self._behaviour.idle_timeout,
+            limits=AcceptorLimits(
+                max_associations=self._behaviour.max_associations,
+                max_associations_per_host=0,
+                idle_timeout=self._behaviour.idle_timeout,
+            ),
         )
         self.address = Address(self._ae_title, self._server.host, self._server.port)
 
@@ -104,7 +108,7 @@ class Pacs:
         self._behaviour.stop()
         self._server.stop(grace)
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Accept every association, and each context for which there is a service."""
         # Both roles, because C-GET sends on the association of the requestor.
         return self._behaviour.negotiate(request) or acceptance(

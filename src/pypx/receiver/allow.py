@@ -1,22 +1,28 @@
 """Who may send to us: rules of calling AE title and network.
 
-In: rules as users write them, and a calling AE title with the address it came
-from. Out: yes or no. An AE title is a label that anybody can claim; a rule that
-names a network says more.
+In: rules as users write them, and AE titles with the address that they come from
+and the names of the TLS certificate. Out: yes or no. An AE title is a label that
+anybody can claim; a rule that names a network says more, one that names a
+certificate most.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Collection, Iterable
 
 from pypx.address import check_ae_title
 from pypx.errors import ConfigError
+from pypx.net.served import Caller
+from pypx.ul.pdu import AAssociateRJ, AAssociateRQ
 from pypx.values import frozen
 
-__all__ = ["AllowRule", "is_loopback"]
+__all__ = ["AllowRule", "is_loopback", "refusal"]
 
 _ANY = "*"
 _SHAPE = "AET@HOST, AET@NETWORK/BITS or AET@*, for example ORTHANC@10.1.2.0/24 or *@10.1.2.3"
+_WORDS = re.compile(r"(?P<who>.+?)(?: to (?P<called>.+?))?(?: tls (?P<name>\S+))?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,34 +50,69 @@ class AllowRule:
     Attributes:
         ae_title: The calling AE title, or ``*`` for any.
         network: Where it must come from; None for anywhere.
+        called: What it must call us; None for anything.
+        name: A name that its TLS certificate must have; None for any, or for no TLS.
     """
 
     ae_title: str
     network: Network | None
+    called: str | None = None
+    name: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> AllowRule:
-        """Read ``AET@NETWORK``; either side may be ``*``.
+        """Read ``AET@NETWORK``, where either side may be ``*``.
+
+        ``to CALLED`` and ``tls NAME`` may follow: what we must be called, and a name that the
+        TLS certificate of the peer must have.
 
         Raises:
             ConfigError: The text has another shape, or the host is no address.
         """
-        title, at, host = text.rpartition("@")
+        words = _WORDS.fullmatch(text.strip())
+        who = words["who"] if words else ""
+        called = check_ae_title(words["called"]) if words and words["called"] else None
+        name = words["name"] if words else None
+        title, at, host = who.rpartition("@")
         if not at or not title or not host:
             raise ConfigError(f"{text!r} is no rule.", hint=f"Write {_SHAPE}.")
         title = title if title == _ANY else check_ae_title(title)
         if host == _ANY:
-            return cls(title, None)
+            return cls(title, None, called, name)
         try:
-            return cls(title, ipaddress.ip_network(host, strict=False))
+            return cls(title, ipaddress.ip_network(host, strict=False), called, name)
         except ValueError:
             raise ConfigError(
                 f"{host!r} in the rule {text!r} is no address or network.",
                 hint=f"Write {_SHAPE}; names of hosts are not looked up here.",
             ) from None
 
-    def matches(self, calling_ae_title: str, host: str) -> bool:
-        """Whether a peer with this AE title and numeric address may associate."""
+    def matches(self, calling_ae_title: str, host: str, *, names: Collection[str] = ()) -> bool:
+        """Whether a peer may associate, whatever it calls us.
+
+        Args:
+            calling_ae_title: What it calls itself.
+            host: Its numeric address.
+            names: Those of its TLS certificate.
+        """
         if self.ae_title not in (_ANY, calling_ae_title):
             return False
+        if self.name is not None and self.name not in names:
+            return False
         return self.network is None or _address(host) in self.network
+
+    def calls(self, called_ae_title: str) -> bool:
+        """Whether it lets a peer call us so."""
+        return self.called in (None, called_ae_title)
+
+
+def refusal(
+    rules: Iterable[AllowRule], request: AAssociateRQ, caller: Caller
+) -> AAssociateRJ | None:
+    """Give the answer to a peer that no rule lets associate; None to one that may."""
+    calling, called = request.calling_ae_title, request.called_ae_title
+    matching = [one for one in rules if one.matches(calling, caller.host, names=caller.names)]
+    if any(rule.calls(called) for rule in matching):
+        return None
+    # PS3.8 Table 9-21: permanent, service-user, calling or called AE title not recognised.
+    return AAssociateRJ(1, 1, 7 if matching else 3)

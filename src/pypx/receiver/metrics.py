@@ -42,6 +42,7 @@ _OUTCOMES = {
     "association-aborted": "aborted",
     "connection-lost": "lost",
     "timeout": "timeout",
+    "limit": "limit",
     "remote-protocol": "protocol_error",
 }
 

@@ -18,11 +18,14 @@ from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
-from pypx.errors import ConfigError
+from pypx.errors import ConfigError, PeerLimitError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
-from pypx.net.served import ServedAssociation, Service
-from pypx.net.server import Seats, Server
-from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
+from pypx.net.seats import Seats
+from pypx.net.served import Caller, ServedAssociation, Service
+from pypx.net.server import Server
+from pypx.net.tls_settings import ServerTls
+from pypx.receiver.allow import AllowRule, is_loopback, refusal
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
@@ -83,14 +86,13 @@ class Receiver:
         ae_title: What we are called; peers may use another name for us.
         allow: Who may associate. Without any rule, whoever reaches the port.
         allow_any: Bind to an address that others reach without any rule.
-        max_associations: At once; more are rejected as *local limit exceeded*. A number, or
-            seats that are shared with other receivers.
-        artim_timeout: Seconds from the connection to the association request.
-        idle_timeout: Seconds of silence that end an association.
+        limits: What a peer may ask of us.
+        seats: The associations that are open, if they are shared with other receivers.
         min_free: Bytes that the disk must have left; with less, instances are refused as
             *out of resources* until there is room again.
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
+        tls: Certificates, for a listener that speaks only TLS.
 
     Attributes:
         host: What is bound.
@@ -110,12 +112,12 @@ class Receiver:
         ae_title: str = DEFAULT_AE_TITLE,
         allow: Sequence[AllowRule] = (),
         allow_any: bool = False,
-        max_associations: int | Seats = 200,
-        artim_timeout: float = 30.0,
-        idle_timeout: float = 300.0,
+        limits: AcceptorLimits = DEFAULT_LIMITS,
+        seats: Seats | None = None,
         min_free: int = 0,
         observer: Observer | None = None,
         share_port: bool = False,
+        tls: ServerTls | None = None,
     ) -> None:
         check_rules(host, allow, allow_any=allow_any)
         self.ae_title = check_ae_title(ae_title)
@@ -125,6 +127,7 @@ class Receiver:
             CStoreRQ: self._store,
         }
         self._archive = archive
+        self._limits = limits
         self._min_free = min_free
         self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
@@ -135,10 +138,10 @@ class Receiver:
             host,
             port,
             self,
-            max_associations=max_associations,
-            artim_timeout=artim_timeout,
-            idle_timeout=idle_timeout,
+            limits=limits,
+            seats=seats,
             share_port=share_port,
+            tls=tls,
         )
         self.host, self.port = self._server.host, self._server.port
 
@@ -182,14 +185,10 @@ class Receiver:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
 
-    def negotiate(self, request: AAssociateRQ, host: str) -> AAssociateAC | AAssociateRJ:
+    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Answer an association request (PS3.8 §7.1)."""
-        calling = request.calling_ae_title
-        allow = self._allow
-        if allow and not any(rule.matches(calling, host) for rule in allow):
-            # PS3.8 Table 9-21: permanent, service-user, calling AE title not recognised.
-            return AAssociateRJ(1, 1, 3)
-        return acceptance(request, self._choose)
+        refused = refusal(self._allow, request, caller) if self._allow else None
+        return refused or acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
@@ -213,9 +212,16 @@ class Receiver:
         assert isinstance(request, CStoreRQ)  # the table of services says so
         record = association.record
         assert isinstance(record, _Record)  # began() has set it
+        self._check_number(record)
         started = time.monotonic()
         result = receive_instance(
-            association, received.context_id, request, self._archive, min_free=self._min_free
+            association,
+            received.context_id,
+            request,
+            self._archive,
+            min_free=self._min_free,
+            max_elements=self._limits.max_elements,
+            max_depth=self._limits.max_depth,
         )
         event = event_of(record.association_id, request, result, time.monotonic() - started)
         record.totals.add(event)
@@ -224,6 +230,12 @@ class Receiver:
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)
+
+    def _check_number(self, record: _Record) -> None:
+        """Refuse one object more than an association may bring."""
+        most = self._limits.max_objects
+        if 0 < most <= record.totals.instances + record.totals.failures:
+            raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")
 
     def ended(self, association: ServedAssociation) -> None:
         """Tell of an association that is over."""

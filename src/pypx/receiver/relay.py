@@ -15,8 +15,12 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
+from xxhash import xxh3_64_intdigest
+
 from pypx.errors import PypxError
-from pypx.net.server import Seats
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
+from pypx.net.seats import Seats
+from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
 from pypx.values import frozen
@@ -51,7 +55,8 @@ class Task:
         ae_title: What we are called.
         allow: Who may associate.
         allow_any: Whether rules are not needed.
-        idle_timeout: Seconds of silence that end an association.
+        limits: What a peer may ask; the number of associations holds over all workers.
+        tls: Certificates, where only TLS is spoken.
         min_free: Bytes that the disk must have left.
         grace: Seconds that associations have to end when the supervisor has died.
         log_level: What is logged below it is not told.
@@ -66,7 +71,8 @@ class Task:
     ae_title: str = "PYPX"
     allow: tuple[AllowRule, ...] = ()
     allow_any: bool = False
-    idle_timeout: float = 300.0
+    limits: AcceptorLimits = DEFAULT_LIMITS
+    tls: ServerTls | None = None
     min_free: int = 0
     grace: float = 10.0
     log_level: int = logging.WARNING
@@ -165,25 +171,40 @@ class Relay(logging.Handler):
 
 
 class SharedSeats(Seats):
-    """Seats of all workers together: each writes down its own number, and adds up all.
+    """Seats of all workers together: each has a row of a table, and looks at all of it.
 
-    Two that take the last seat at the same moment may both be told that none is free; never are
-    there more than the limit.
+    A seat that is taken has a number that stands for its host; one that is free has 0. Two that
+    take the last seat at the same moment may both be told that none is free; never are there
+    more than the limit.
 
     Args:
-        limit: More are rejected.
-        fd: A file of 4 bytes for each worker, which all have open.
+        limits: How many there may be.
+        fd: A file with a row of :meth:`row_size` bytes for each worker, which all have open.
         place: Which of them is ours.
     """
 
-    def __init__(self, limit: int, fd: int, place: int) -> None:
-        self._table = memoryview(mmap.mmap(fd, 0)).cast("I")
-        self._place = place
-        super().__init__(limit)
+    def __init__(self, limits: AcceptorLimits, fd: int, place: int) -> None:
+        super().__init__(limits)
+        self._table = memoryview(mmap.mmap(fd, 0)).cast("Q")
+        size = self.row_size(limits) // 8
+        self._row = self._table[place * size : (place + 1) * size]
 
-    def _note(self, taken: int) -> None:
-        super()._note(taken)
-        self._table[self._place] = taken
+    @staticmethod
+    def row_size(limits: AcceptorLimits) -> int:
+        """Give the bytes of one worker's row: a seat more than there may be, to try it."""
+        return 8 * (limits.max_associations + 1)
 
-    def _all_taken(self) -> int:
-        return sum(self._table)
+    def _counted(self, who: str) -> tuple[int, int]:
+        seats = self._table.tolist()
+        return len(seats) - seats.count(0), seats.count(_number_of(who))
+
+    def _add(self, who: str) -> None:
+        self._row[self._row.tolist().index(0)] = _number_of(who)
+
+    def _remove(self, who: str) -> None:
+        self._row[self._row.tolist().index(_number_of(who))] = 0
+
+
+def _number_of(who: str) -> int:
+    """Give the number that stands for a host, the same in all processes."""
+    return xxh3_64_intdigest(who.encode()) or 1

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from pypx.archive import Archive, Incoming, Source, Stored
 from pypx.dicom.data_set import DataSet
-from pypx.dicom.header import HeaderScan
-from pypx.dicom.part10 import FileMeta
+from pypx.dicom.encoding import MAX_DEPTH
+from pypx.dicom.header import MAX_ELEMENTS, HeaderScan
+from pypx.dicom.part10 import FileMeta, is_meta
 from pypx.dicom.uids import is_valid_uid
 from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
 from pypx.dimse.status import SUCCESS
@@ -27,6 +28,7 @@ __all__ = ["StoreResult", "StoreAssociation", "answer_store", "event_of", "recei
 _DOES_NOT_MATCH = 0xA900
 _STORED_BUT_DIFFERS = 0xB007
 _COMMENT_LENGTH = 64
+_LOOK_AT = 6  # bytes: a tag and its VR
 
 
 class StoreAssociation(Protocol):
@@ -91,6 +93,8 @@ def receive_instance(
     archive: Archive,
     *,
     min_free: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    max_depth: int = MAX_DEPTH,
 ) -> StoreResult:
     """Take one instance into the archive; :func:`answer_store` is the caller's to call.
 
@@ -100,6 +104,8 @@ def receive_instance(
         request: What was asked.
         archive: Where it goes.
         min_free: Bytes that the disk must have left; with less nothing is stored.
+        max_elements: An object with more data elements is refused; 0 for no limit.
+        max_depth: So is one with more sequences inside each other.
 
     Returns:
         What became of it. A data set that cannot be placed is in quarantine.
@@ -119,9 +125,14 @@ def receive_instance(
         sop_class_uid=request.affected_sop_class_uid,
         sop_instance_uid=request.affected_sop_instance_uid,
         transfer_syntax_uid=transfer_syntax,
-        source_ae_title=association.calling_ae_title,
+        source_ae_title=_as_title(association.calling_ae_title),
     )
-    scan = HeaderScan(transfer_syntax, wanted=archive.header_tags)
+    scan = HeaderScan(
+        transfer_syntax,
+        wanted=archive.header_tags,
+        max_elements=max_elements,
+        max_depth=max_depth,
+    )
     try:
         _check_space(archive, min_free)
         incoming = archive.begin(meta)
@@ -149,6 +160,13 @@ def receive_instance(
             raise
 
 
+def _as_title(text: str) -> str:
+    """Give an AE title as a file may have it (PS3.5 §6.2): some peers use letters of their own."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return "".join(one if " " <= one <= "~" and one != "\\" else "?" for one in text)
+
+
 def _failure(error: PypxError) -> StoreResult:
     return StoreResult(error.dimse_status, comment=error.message)
 
@@ -162,7 +180,10 @@ def _check_space(archive: Archive, min_free: int) -> None:
 def _write(association: StoreAssociation, incoming: Incoming, scan: HeaderScan) -> None:
     """Read the data set to its end; raise what the disk said only then."""
     failure: ArchiveError | None = None
+    head = b""
     for piece in association.data_set():
+        if len(head) < _LOOK_AT:
+            head += bytes(piece[:_LOOK_AT])
         if failure is None:
             scan.feed(piece)
             try:
@@ -171,6 +192,9 @@ def _write(association: StoreAssociation, incoming: Incoming, scan: HeaderScan) 
                 failure = error
     if failure is not None:
         raise failure
+    if len(head) >= _LOOK_AT and is_meta(head):
+        # Whoever reads the file would take it for ours: for the transfer syntax first of all.
+        raise DataSetError("The data set begins with file meta information.")
 
 
 def _identify(header: DataSet, announced: FileMeta) -> FileMeta:

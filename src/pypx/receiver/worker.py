@@ -37,10 +37,10 @@ _TICK = 1.0  # seconds between looks at the archive's notes
 
 
 def main() -> int:
-    """Receive until told to stop; the arguments are two file descriptors, a place and a limit."""
+    """Receive until told to stop; the arguments are two file descriptors and a place."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pipe, table, place, limit = map(int, sys.argv[1:])
+    pipe, table, place = map(int, sys.argv[1:])
     gc.freeze()  # modules are no garbage
     connection = Connection(pipe)
     relay = Relay(connection)
@@ -48,7 +48,7 @@ def main() -> int:
         task = receive(connection)
         assert isinstance(task, Task)
         _log_to(relay, task.log_level)
-        _work(task, connection, relay, SharedSeats(limit, table, place))
+        _work(task, connection, relay, SharedSeats(task.limits, table, place))
     except EOFError:  # the supervisor was quicker gone than we were here
         return 1
     except PypxError as error:
@@ -80,11 +80,12 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             ae_title=task.ae_title,
             allow=task.allow,
             allow_any=task.allow_any,
-            max_associations=seats,
-            idle_timeout=task.idle_timeout,
+            limits=task.limits,
+            seats=seats,
             min_free=task.min_free,
             observer=relay,
             share_port=True,
+            tls=task.tls,
         )
         receiver.start()
         relay.tell(Ready())

@@ -40,6 +40,7 @@ from pypx.receiver.relay import (
     Logged,
     Noted,
     Ready,
+    SharedSeats,
     Stop,
     Task,
     Waiting,
@@ -65,7 +66,6 @@ class Workers:
         number: How many.
         observer: Who hears of associations and instances, in threads of this process.
         on_note: Gets a sentence of a worker's archive that the user should know.
-        max_associations: At once, over all workers; more are rejected.
         pause: Seconds before a worker that died is started again; it doubles up to 30 s when
             that one does not live either.
 
@@ -87,7 +87,6 @@ class Workers:
         *,
         observer: Observer,
         on_note: Callable[[str], None],
-        max_associations: int = 200,
         pause: float = 0.5,
     ) -> None:
         check_rules(task.host, task.allow, allow_any=task.allow_any)
@@ -101,12 +100,12 @@ class Workers:
         self.task = replace(task, host=self.host, port=self.port)
         self.observer = observer
         self.on_note = on_note
-        self.max_associations = max_associations
         self.pause = pause
         self.stopping = threading.Event()
         self.grace = task.grace
         self.seats = os.memfd_create("pypx-seats")
-        os.ftruncate(self.seats, 4 * number)
+        self.row = SharedSeats.row_size(task.limits)
+        os.ftruncate(self.seats, self.row * number)
         self._lock = threading.Lock()
         self._workers = [_Worker(self, place) for place in range(number)]
 
@@ -289,7 +288,7 @@ class _Worker:
         workers = self._workers
         ours, theirs = Pipe()
         with theirs:
-            arguments = (theirs.fileno(), workers.seats, self._place, workers.max_associations)
+            arguments = (theirs.fileno(), workers.seats, self._place)
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pypx.receiver.worker", *map(str, arguments)],
                 pass_fds=(theirs.fileno(), workers.seats),
@@ -336,7 +335,8 @@ class _Worker:
         self.ready = False
         self.process = None
         self.waiting = 0
-        os.pwrite(self._workers.seats, bytes(4), 4 * self._place)
+        row = self._workers.row
+        os.pwrite(self._workers.seats, bytes(row), row * self._place)
         for one in self._open.values():
             self._workers.observer.association_ended(one.lost())
         self._open.clear()

@@ -7,8 +7,7 @@ series is to be asked for again, and when. Not here: which series is next, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from pypx.archive.ledger import Ledger
@@ -18,7 +17,14 @@ from pypx.client.get import Get
 from pypx.client.move import Move, Progress, RetrieveResult
 from pypx.client.sop_classes import SOPClasses
 from pypx.dimse.status import Category
-from pypx.errors import NoPresentationContextError, PeerTimeoutError, PypxError, StatusError
+from pypx.errors import (
+    ConfigError,
+    NetworkError,
+    NoPresentationContextError,
+    PeerTimeoutError,
+    PypxError,
+    StatusError,
+)
 from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.credit import Credit, Unit
 from pypx.retrieve.entry import entry_for
@@ -32,7 +38,8 @@ from pypx.values import frozen, replace
 __all__ = ["Asker", "Flight", "NoMethodError", "Shared", "Verdict"]
 
 _BATCH = 100  # SOP Instance UIDs of one request
-_LOOK = 0.05  # seconds between looks at what came
+_LOOK = 0.05  # seconds between the first looks at what came to another process
+_LONGEST_LOOK = 0.5
 _AFTER_ERROR = 1.0  # seconds without anything new, where the request itself has failed
 _UNKNOWN_DESTINATION = 0xA801
 _REFUSED_CLASS = (0x0122, 0x0124)  # SOP class not supported; not authorised
@@ -65,10 +72,9 @@ class Flight:
         self.operation: Move | Get | None = None
 
     def cancel(self) -> None:
-        """Have a C-CANCEL sent."""
+        """Have a C-CANCEL sent, if the request has gone out."""
         if self.operation is not None:
-            with suppress(PypxError):
-                self.operation.cancel()
+            self.operation.cancel()
 
 
 @frozen
@@ -123,11 +129,23 @@ class Verdict:
 
 @frozen
 class _Step:
-    """How a series is asked for."""
+    """How a series is asked for.
+
+    Attributes:
+        method: ``move`` or ``get``.
+        level: ``study``, ``series`` or ``image``.
+        asked: How many instances it is about; None where that is not known.
+        missing: SOP Instance UID to SOP Class UID of these, where that is known.
+    """
 
     method: str
     level: str
-    instances: Mapping[str, str] = {}
+    asked: int | None
+    missing: Mapping[str, str] | None = None
+
+    def part(self, missing: Mapping[str, str]) -> _Step:
+        """Ask for these only."""
+        return replace(self, asked=len(missing), missing=missing)
 
 
 @frozen
@@ -138,7 +156,7 @@ class _Outcome:
         progress: The numbers of the PACS.
         result: Its last word; None where there was none.
         error: What went wrong.
-        arrived: How many instances came.
+        arrived: How many instances came, those included that were here.
     """
 
     progress: Progress
@@ -159,7 +177,28 @@ class _Outcome:
         """Whether the PACS had no room for the request."""
         status = self.error.status if isinstance(self.error, StatusError) else None
         out_of_resources = status is not None and status >> 8 == 0xA7
-        return self.is_empty_success or (out_of_resources and not self.arrived)
+        # DCMTK 3.6 says A702 as well when it has tried and none of the sub-operations went well.
+        has_tried = bool(self.progress.failed)
+        return self.is_empty_success or (out_of_resources and not self.arrived and not has_tried)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the PACS did not even try, though it had room."""
+        is_answered = isinstance(self.error, StatusError) and not self.is_overload
+        return is_answered and not self.arrived and not self.progress.failed
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether the method is to blame that nothing came, as far as can be seen."""
+        is_lost = isinstance(self.error, NetworkError) and not isinstance(
+            self.error, PeerTimeoutError
+        )
+        return not self.arrived and not is_lost and not self.is_overload
+
+    @property
+    def sent(self) -> int:
+        """How many instances the PACS says that it sent."""
+        return (self.progress.completed or 0) + (self.progress.warning or 0)
 
     def reason(self) -> str:
         """Say what was wrong, in a sentence; empty if nothing was."""
@@ -169,9 +208,8 @@ class _Outcome:
             return "The PACS reported success, but sent nothing."
         if self.progress.failed:
             return f"The PACS reported {self.progress.failed} failed sub-operations."
-        sent = (self.progress.completed or 0) + (self.progress.warning or 0)
-        if sent > self.arrived:
-            return f"The PACS says that it sent {sent} instances, and {self.arrived} arrived."
+        if self.sent > self.arrived:
+            return f"The PACS says that it sent {self.sent} instances, and {self.arrived} arrived."
         return ""
 
 
@@ -204,10 +242,10 @@ class Asker:
         before = ledger.here(series)
         if series.expected is not None and before >= series.expected:
             return self._close(series, "complete", before, "")
-        step = self._choose(series, before, is_study=bool(together))
+        step = self._choose(series, before, together)
         if series.expected and series.series_instance_uid:
             self._shared.promise(series.series_instance_uid, series.expected - before)
-        outcome = self._perform(series, step, together)
+        outcome = self._perform(series, step)
         return self._judge(series, before, step, outcome)
 
     def look(self, series: LedgerSeries) -> None:
@@ -222,7 +260,7 @@ class Asker:
 
     # How
 
-    def _choose(self, series: LedgerSeries, before: int, *, is_study: bool) -> _Step:
+    def _choose(self, series: LedgerSeries, before: int, together: Sequence[LedgerSeries]) -> _Step:
         """Decide how to ask: all of a series at first, then only for what is missing."""
         methods, settings = self._shared.methods, self._shared.settings
         method = methods.choose(series.attempts)
@@ -234,40 +272,44 @@ class Asker:
                 if MOVE in methods.refused
                 else "Try --method move, for which its administrator enters our address.",
             )
-        if is_study or not series.series_instance_uid:
-            return _Step(method, "study")
-        if series.basis == "instances" and not methods.image_refused:
-            missing = self._shared.ledger.missing(series)
-            in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
-            if before or settings.by == "image" or in_vain:
-                return _Step(method, "image", missing)
-        return _Step(method, "series")
+        if together or not series.series_instance_uid:
+            counts = [one.expected for one in (series, *together)]
+            known = [count for count in counts if count is not None]
+            return _Step(method, "study", sum(known) if len(known) == len(counts) else None)
+        if series.basis != "instances":
+            return _Step(method, "series", series.expected)
+        in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
+        is_part = before or settings.by == "image" or in_vain
+        level = "image" if is_part and methods.takes_images(series.pk) else "series"
+        missing = self._shared.ledger.missing(series)
+        return _Step(method, level, len(missing), missing)
 
-    def _perform(
-        self, series: LedgerSeries, step: _Step, together: Sequence[LedgerSeries]
-    ) -> _Outcome:
+    def _perform(self, series: LedgerSeries, step: _Step) -> _Outcome:
         if step.level != "image":
-            return self._request(series, step, step.instances, together)
+            return self._request(series, step)
         outcome = _Outcome(Progress(), None, None, 0)
         size = 1 if self._shared.methods.lists_refused else _BATCH
-        for batch in _batches(step.instances, size):
-            outcome = self._request(series, step, batch, ())
-            refused = isinstance(outcome.error, StatusError) and not outcome.arrived
-            if refused and len(batch) > 1 and not outcome.is_overload:
-                outcome = self._one_by_one(series, step, batch)
+        for batch in _batches(step.missing or {}, size):
+            outcome = self._request(series, step.part(batch))
+            if outcome.is_refused and not self._shared.methods.lists_refused:
+                outcome = self._after_refusal(series, step, batch, outcome)
             if outcome.error is not None or self._shared.is_cancelled():
                 break
         return outcome
 
-    def _one_by_one(self, series: LedgerSeries, step: _Step, batch: Mapping[str, str]) -> _Outcome:
+    def _after_refusal(
+        self, series: LedgerSeries, step: _Step, batch: Mapping[str, str], outcome: _Outcome
+    ) -> _Outcome:
         """Ask for each instance of a list that was refused, to learn what is refused of it."""
-        outcome = _Outcome(Progress(), None, None, 0)
+        if len(batch) == 1:
+            self._shared.methods.image_refused(series.pk)
+            return outcome
         for uid, sop_class in batch.items():
-            outcome = self._request(series, step, {uid: sop_class}, ())
+            outcome = self._request(series, step.part({uid: sop_class}))
             if outcome.arrived:
                 self._shared.methods.lists_refused = True
-            elif isinstance(outcome.error, StatusError) and not self._shared.methods.lists_refused:
-                self._shared.methods.image_refused = True
+            elif outcome.is_refused and not self._shared.methods.lists_refused:
+                self._shared.methods.image_refused(series.pk)
                 return outcome
             if self._shared.is_cancelled():
                 break
@@ -275,27 +317,23 @@ class Asker:
 
     # One request
 
-    def _request(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        instances: Mapping[str, str],
-        together: Sequence[LedgerSeries],
-    ) -> _Outcome:
+    def _request(self, series: LedgerSeries, step: _Step) -> _Outcome:
         """Make one request, from the line in the ledger to the last instance that comes of it."""
         shared = self._shared
-        number = len(instances) or series.expected
         request = shared.ledger.note_request(
-            shared.transfer, series, step.method, step.level, number
+            shared.transfer, series, step.method, step.level, step.asked
         )
-        unit = self._unit(series, step, instances, together)
+        every = () if step.level == "study" else (series.series_instance_uid,)
+        unit = Unit(series.study_instance_uid, every, step.missing)
         flight = Flight(step.method, step.level, series, unit)
         shared.credit.begin(unit)
         shared.flights.add(flight)
         started = time.monotonic()
         error: PypxError | None = None
         try:
-            operation = self._begin(series, step, instances, flight)
+            operation = self._begin(series, step, flight)
+            if shared.is_cancelled():  # before that there was nothing to cancel
+                flight.cancel()
             for progress in operation:
                 flight.progress = progress
                 if shared.is_cancelled():
@@ -310,47 +348,32 @@ class Asker:
                 self._settle(series, unit, flight, is_over=error is not None)
             self._take_extras(series, unit)
         result = flight.operation.result if flight.operation is not None else None
-        arrived = self._arrived(series, unit)
+        arrived = self._arrived(series, unit) + unit.again
         outcome = _Outcome(flight.progress, result, error, arrived)
         self._close_request(request, outcome, time.monotonic() - started)
-        if error is not None and flight.operation is None and is_outage(error):
+        if error is not None and flight.operation is None and self._is_end(error):
             raise error  # the PACS was not even asked
         self._learn(step, outcome, time.monotonic() - started)
         return outcome
 
-    def _unit(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        instances: Mapping[str, str],
-        together: Sequence[LedgerSeries],
-    ) -> Unit:
-        uids: Iterable[str] | None = instances or None
-        if uids is None and series.basis == "instances" and step.level == "series":
-            uids = self._shared.ledger.missing(series)
-        every = () if step.level == "study" else (series.series_instance_uid,)
-        expected = None if uids is None else frozenset(uids)
-        return Unit(series.study_instance_uid, every, expected)
+    def _is_end(self, error: PypxError) -> bool:
+        """Whether an error without a request is more than one of this request."""
+        has_no_port = isinstance(error, ConfigError) and MOVE in self._shared.methods.refused
+        return is_outage(error) or (has_no_port and self._shared.settings.method == MOVE)
 
-    def _begin(
-        self, series: LedgerSeries, step: _Step, instances: Mapping[str, str], flight: Flight
-    ) -> Move | Get:
+    def _begin(self, series: LedgerSeries, step: _Step, flight: Flight) -> Move | Get:
         keys = {"StudyInstanceUID": series.study_instance_uid}
         if self._shared.model == "patient":
             keys = {"PatientID": series.patient_id, **keys}
         if step.level != "study":
             keys["SeriesInstanceUID"] = series.series_instance_uid
         if step.level == "image":
-            keys["SOPInstanceUID"] = "\\".join(instances)
+            keys["SOPInstanceUID"] = "\\".join(step.missing or ())
         if step.method == GET:
-            return self._begin_get(series, step, keys, instances, flight)
+            return self._begin_get(step, keys, flight)
         landing = self._shared.landing
         assert landing is not None  # else C-MOVE is refused from the beginning
-        complaint = landing.ensure()
-        if complaint:
-            self._shared.tell(
-                f"The listener on {landing.own.host}:{landing.own.port} runs, but: {complaint}"
-            )
+        self._ensure(landing)
         move = self._client.move(
             keys,
             destination=landing.own.ae_title,
@@ -362,22 +385,29 @@ class Asker:
         flight.operation = move
         return move
 
-    def _begin_get(
-        self,
-        series: LedgerSeries,
-        step: _Step,
-        keys: Mapping[str, str],
-        instances: Mapping[str, str],
-        flight: Flight,
-    ) -> Get:
+    def _ensure(self, landing: Landing) -> None:
+        """See to it that somebody listens.
+
+        Raises:
+            ConfigError: The port cannot be had, and so there will be no C-MOVE.
+        """
+        try:
+            complaint = landing.ensure()
+        except ConfigError as error:
+            self._shared.methods.refuse(MOVE, error.message)
+            if self._shared.settings.method != MOVE:
+                self._shared.tell(f"{error.message} So there is no C-MOVE. {error.hint}")
+            raise
+        where = f"{landing.own.host}:{landing.own.port}"
+        if complaint:
+            self._shared.tell(f"The listener on {where} runs, but: {complaint}")
+        elif landing.receiver is None and self._shared.settings.max_rate is not None:
+            self._shared.tell(f"The listener on {where} is of another process: no --max-rate.")
+
+    def _begin_get(self, step: _Step, keys: Mapping[str, str], flight: Flight) -> Get:
         """Send a C-GET with contexts for just the SOP classes that are to come."""
-        wanted = instances or (
-            self._shared.ledger.missing(series) if series.basis == "instances" else {}
-        )
-        classes = tuple(dict.fromkeys(wanted.values()))
+        classes = tuple(dict.fromkeys((step.missing or {}).values()))
         known = SOPClasses(classes, exact=True) if classes and all(classes) else None
-        if step.level == "study":
-            known = None  # of its other series as well
         if known is None:
             known = self._client.sop_classes(keys, level=step.level, model=self._shared.model)
         self._client.release_idle()  # else it would hold one association more than is allowed
@@ -418,18 +448,21 @@ class Asker:
         ended = time.monotonic()
         quiet = min(shared.settings.settle, _AFTER_ERROR) if is_over else shared.settings.settle
         sent = (flight.progress.completed or 0) + (flight.progress.warning or 0)
+        look = _LOOK
         while not shared.is_cancelled() and not shared.credit.full:
             arrived = self._arrived(series, unit) + unit.refused
             wanted = len(unit.expected) if unit.expected is not None else None
             if wanted is not None and arrived >= wanted:
                 return
-            if sent and arrived >= sent and not is_over:
+            if sent and arrived + unit.again >= sent and not is_over:
                 return
             if is_over and not arrived and not sent:
                 return
-            if time.monotonic() - max(ended, activity()) >= quiet:
+            left = quiet - (time.monotonic() - max(ended, activity()))
+            if left <= 0:
                 return
-            time.sleep(_LOOK)
+            shared.credit.wait(unit, min(left, look))
+            look = min(look * 2, _LONGEST_LOOK)
 
     def _arrived(self, series: LedgerSeries, unit: Unit) -> int:
         """Count what came of a request; from the index where another process receives."""
@@ -479,11 +512,13 @@ class Asker:
         unusable = isinstance(error, NoPresentationContextError) or status in _REFUSED_CLASS
         if status == _UNKNOWN_DESTINATION or unusable:
             assert error is not None
-            shared.methods.refuse(step.method, error.message)
-            if step.method == MOVE:
+            is_news = shared.methods.refuse(step.method, error.message)
+            if is_news and step.method == MOVE:
                 shared.tell(error.message)
                 self._show_entry()
             return
+        if outcome.is_vain:
+            shared.methods.was_vain(step.method)
         if outcome.is_overload:
             shared.load.overloaded(time.monotonic())
             shared.detail(f"{outcome.reason()} {shared.load.allowed} requests at once from now on")
@@ -491,18 +526,34 @@ class Asker:
             shared.load.overloaded(time.monotonic())
         elif outcome.arrived:
             shared.load.succeeded(seconds, outcome.arrived)
-            if shared.methods.brought(step.method):
+            if step.level == "image":
+                shared.methods.image_brought()
+            if shared.methods.brought(step.method) and not shared.methods.refused:
                 way = f"C-{step.method.upper()}"
                 shared.tell(f"The PACS sends by {way} and not the other way: {way} from now on.")
-                if step.method == GET and MOVE not in shared.methods.refused:
+                if step.method == GET:
                     self._show_entry()
+        if step.method == MOVE and shared.landing is not None:
+            self._doubt_listener(shared.landing, outcome)
+
+    def _doubt_listener(self, landing: Landing, outcome: _Outcome) -> None:
+        """Say so where a PACS sends to a listener of another process, and nothing comes here."""
+        if outcome.sent and not outcome.arrived and landing.receiver is None:
+            self._shared.tell(
+                f"The PACS says that it sends to the listener on {landing.own.host}:"
+                f"{landing.own.port}, which is of another process, and nothing of it is in this"
+                " archive: is it of another one? Then take another port with --port."
+            )
 
     def _show_entry(self) -> None:
         """Say what the administrator of the PACS would enter, so that C-MOVE works."""
         landing = self._shared.landing
-        if landing is not None:
-            entry = entry_for(landing.seen_from(self._client.address))
-            self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
+        if landing is None:
+            return
+        if landing.receiver is None and MOVE not in self._shared.methods.refused:
+            return  # the PACS knows us: see _doubt_listener
+        entry = entry_for(landing.seen_from(self._client.address))
+        self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
 
     def _judge(self, series: LedgerSeries, before: int, step: _Step, outcome: _Outcome) -> Verdict:
         """Compare with what was expected, and decide whether to ask again."""
@@ -519,10 +570,14 @@ class Asker:
         if step.method in shared.methods.refused:  # that was no attempt
             return self._again(series, here, series.attempts, 0.0, outcome)
         attempts = 0 if here > before else series.attempts + 1
-        if attempts > shared.settings.retries:
+        # The other way is tried at once, and whatever the number of retries.
+        is_new_way = attempts == 1 and shared.methods.choose(attempts) != step.method
+        if attempts > shared.settings.retries and not is_new_way:
             return self._close(series, "incomplete", here, self._why(series, here, outcome))
-        pause = shared.settings.backoff * 2.0 ** max(0, attempts - 1) if attempts else 0.0
-        return self._again(series, here, attempts, pause, outcome)
+        pause = shared.settings.backoff * 2.0 ** (attempts - 1)
+        return self._again(
+            series, here, attempts, pause if attempts and not is_new_way else 0.0, outcome
+        )
 
     def _again(
         self, series: LedgerSeries, here: int, attempts: int, pause: float, outcome: _Outcome

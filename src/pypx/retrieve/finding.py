@@ -239,6 +239,8 @@ class Finder:
         except StatusError as error:
             level.is_refused = not level.has_answered
             report.doubt(error.message)
+        if report.is_whole and not (found or own) and total is None:
+            report.doubt(f"{self._pacs} finds no images in a series that it has.")
         note = " ".join(report.notes)
         if report.is_whole or (total is not None and len(found) >= total > 0):
             return Expected(found, len(found), "instances", note)

@@ -20,7 +20,7 @@ from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.client import Client
 from pypx.net.connection import Timeouts
 from pypx.net.tls_settings import ClientTls
-from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
 from pypx.receiver.observers import Observers
 from pypx.receiver.retrieved import Retrieved
@@ -28,7 +28,7 @@ from pypx.retrieve.asking import Shared
 from pypx.retrieve.credit import Credit
 from pypx.retrieve.entry import is_here
 from pypx.retrieve.finding import Finder
-from pypx.retrieve.landing import Landing
+from pypx.retrieve.landing import Landing, Listening
 from pypx.retrieve.load import Load, Throttle
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.planning import Planner
@@ -36,7 +36,7 @@ from pypx.retrieve.run import Retrieval
 from pypx.retrieve.settings import Settings
 from pypx.values import frozen
 
-__all__ = ["Listening", "Pacs", "fingerprint", "note_down", "preparing"]
+__all__ = ["Pacs", "fingerprint", "note_down", "preparing"]
 
 Queries = Iterable[tuple[int, Mapping[str, str]]]
 
@@ -66,21 +66,6 @@ class Pacs:
     method: str | None = None
     match_limit: int | None = None
     character_set: str | None = None
-
-
-@frozen
-class Listening:
-    """Where a C-MOVE sends to.
-
-    Attributes:
-        own: Our AE title, and where our listener is as this machine sees it.
-        bind: The address that a listener of ours binds.
-        allow: Who may send to it.
-    """
-
-    own: Address
-    bind: str
-    allow: tuple[AllowRule, ...] = ()
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -142,13 +127,19 @@ def preparing(
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
         on_query: Hears of each query that is done with.
-        tell: Takes a sentence for the user; it is kept for the report as well.
+        tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
     """
     ledger = archive.ledger
 
+    told: set[str] = set()
+
     def keep(sentence: str) -> None:
-        tell(sentence)
+        if sentence in told:  # each request would say it once more
+            return
+        told.add(sentence)
+        for line in sentence.splitlines():
+            tell(line)
         ledger.note(transfer, sentence)
 
     throttle = Throttle(settings.max_rate) if settings.max_rate else None
@@ -165,14 +156,7 @@ def preparing(
         landing = None
         if listening is not None and settings.method != GET and not plan_only:
             landing = stack.enter_context(
-                Landing(
-                    archive,
-                    listening.own,
-                    bind=listening.bind,
-                    allow=listening.allow,
-                    min_free=min_free,
-                    observer=hears,
-                )
+                Landing(archive, listening, min_free=min_free, observer=hears)
             )
         retrieved = stack.enter_context(
             Retrieved(
@@ -209,6 +193,7 @@ def preparing(
                 max_studies=settings.max_studies,
                 tell=keep,
                 detail=detail,
+                is_cancelled=lambda: job.is_cancelled,
             )
 
         job: Retrieval

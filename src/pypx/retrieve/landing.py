@@ -10,7 +10,6 @@ we work; so before each request somebody looks, and takes its place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 from pypx.address import Address
 from pypx.archive import Archive
@@ -21,20 +20,47 @@ from pypx.errors import (
     ConnectError,
     PypxError,
     StatusError,
+    TlsError,
 )
 from pypx.net.connection import Timeouts
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
+from pypx.net.tls_settings import ClientTls, ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import Observer
 from pypx.receiver.receiver import Receiver
 from pypx.retrieve.entry import seen_from
+from pypx.values import frozen
 
-__all__ = ["Landing", "is_listening"]
+__all__ = ["Landing", "Listening", "is_listening"]
 
 _PROBE = Timeouts(2.0, 2.0, 2.0, 2.0)
 
 
-def is_listening(own: Address) -> str | None:
+@frozen
+class Listening:
+    """Where a C-MOVE sends to.
+
+    Attributes:
+        own: Our AE title, and where our listener is as this machine sees it.
+        bind: The address that a listener of ours binds.
+        allow: Who may send to it.
+        limits: What a peer may ask of it.
+        tls: Certificates, where it speaks only TLS.
+    """
+
+    own: Address
+    bind: str
+    allow: tuple[AllowRule, ...] = ()
+    limits: AcceptorLimits = DEFAULT_LIMITS
+    tls: ServerTls | None = None
+
+
+def is_listening(own: Address, *, tls: bool = False) -> str | None:
     """Ask with C-ECHO whether a listener runs at our address.
+
+    Args:
+        own: Where that is.
+        tls: Whether it would speak TLS.
 
     Returns:
         None where none does; else what it has to complain about, or nothing.
@@ -43,10 +69,19 @@ def is_listening(own: Address) -> str | None:
         ConfigError: Something else has the port.
     """
     try:
-        with Client(own, calling_ae_title=own.ae_title, timeouts=_PROBE) as client:
+        with Client(
+            own,
+            calling_ae_title=own.ae_title,
+            timeouts=_PROBE,
+            tls=ClientTls(verify=False) if tls else None,
+        ) as client:
             client.echo()
     except ConnectError:
         return None
+    except TlsError:
+        if tls:
+            return ""  # it wants a certificate, which is not for probes
+        raise
     except (AssociationRejectedError, StatusError) as error:
         return error.message
     except PypxError as error:
@@ -62,32 +97,27 @@ class Landing:
 
     Args:
         archive: Where a listener of ours puts what comes.
-        own: Our AE title, and where our listener is as this machine sees it.
-        bind: The address that a listener of ours binds.
-        allow: Who may send to it.
+        listening: Where it is, and who may send to it.
         min_free: Bytes that the disk must have left.
         observer: Who hears what a listener of ours receives.
 
     Attributes:
-        own: As given.
+        own: Our AE title, and where our listener is as this machine sees it.
         receiver: Our listener; None while another process has it, or before anybody looked.
     """
 
     def __init__(
         self,
         archive: Archive,
-        own: Address,
+        listening: Listening,
         *,
-        bind: str,
-        allow: Sequence[AllowRule] = (),
         min_free: int = 0,
         observer: Observer | None = None,
     ) -> None:
-        self.own = own
+        self.own = listening.own
         self.receiver: Receiver | None = None
         self._archive = archive
-        self._bind = bind
-        self._allow = allow
+        self._listening = listening
         self._min_free = min_free
         self._observer = observer
         self._lock = threading.Lock()
@@ -109,17 +139,20 @@ class Landing:
         with self._lock:
             if self.receiver is not None:
                 return ""
-            complaint = is_listening(self.own)
+            complaint = is_listening(self.own, tls=self._listening.tls is not None)
             if complaint is not None:
                 return complaint
+            listening = self._listening
             receiver = Receiver(
                 self._archive,
-                host=self._bind,
+                host=listening.bind,
                 port=self.own.port,
                 ae_title=self.own.ae_title,
-                allow=self._allow,
+                allow=listening.allow,
+                limits=listening.limits,
                 min_free=self._min_free,
                 observer=self._observer,
+                tls=listening.tls,
             )
             receiver.start()
             self.receiver = receiver
@@ -127,4 +160,4 @@ class Landing:
 
     def seen_from(self, peer: Address) -> Address:
         """Give our AE title and address as a peer sees it."""
-        return seen_from(peer, self.own, self._bind)
+        return seen_from(peer, self.own, self._listening.bind)

@@ -60,11 +60,13 @@ class Limit:
 
     Attributes:
         unheeded: Keys that did not split a query: it ignores or refuses them.
+        heeded: Keys that did: all matches of a part fitted that have the attribute.
         futile: How often a query was split because the PACS counts more, and nothing was found.
     """
 
     def __init__(self) -> None:
         self.unheeded: set[str] = set()
+        self.heeded: set[str] = set()
         self.futile = 0
         self._confirmed: set[int] = set()
         self._most = (0, 0)
@@ -224,14 +226,15 @@ class Search:
         axes = [one for one in self._query.axes if one.serves(keys)]
         answer = _Answer(axes, self._known if axis is None else set())  # one of 100,000 is enough
         part = None if axis is None else axis.heeds(keys[axis.keyword])
+        verdicts: set[bool | None] = set()
         try:
             with closing(self._ask_for(keys)) as matches:
                 for match in matches:
                     if self._is_new(match, keys, answer) and self._filter.admits(match):
                         self._given += 1
                         yield match
-                    if part is not None and not part.fits(match):
-                        answer.unheeded = True
+                    if part is not None:
+                        verdicts.add(part.fits(match))
             if matches.status != SUCCESS:
                 answer.said = f"status {matches.status:04X}H"
         except StatusError as error:
@@ -240,11 +243,22 @@ class Search:
             elif axis is None:
                 raise
             answer.unheeded |= not answer.said
+        if axis is not None:
+            answer.unheeded |= self._ignores(axis, verdicts)
         answer.size = answer.responses, len(answer.uids)
         if answer.said:
             self._limit.confirm(answer.size)
         self._queries += 1
         return answer
+
+    def _ignores(self, axis: Axis, verdicts: set[bool | None]) -> bool:
+        """Say whether the PACS ignores what makes a part, from how its matches fit."""
+        if False in verdicts:
+            return True
+        if True in verdicts:
+            self._limit.heeded.add(axis.keyword)
+        # To Orthanc 1.10 what has no date is before any other: it comes with the first part.
+        return None in verdicts and axis.keyword not in self._limit.heeded
 
     def _is_new(self, match: DataSet, keys: Keys, answer: _Answer) -> bool:
         """Note a match where it belongs, and say whether it is the first with its UID."""

@@ -21,17 +21,19 @@ class Methods:
 
     Attributes:
         refused: For each method that is impossible, why.
-        image_refused: The PACS does not serve retrievals at the IMAGE level.
         lists_refused: It does not take several SOP Instance UIDs at once.
     """
 
     def __init__(self, wanted: str, retries: int) -> None:
         self.refused: dict[str, str] = {}
-        self.image_refused = self.lists_refused = False
+        self.lists_refused = False
         self._wanted = wanted
         self._retries = retries
         self._first = GET if wanted == GET else MOVE
         self._brought: set[str] = set()
+        self._vain: set[str] = set()
+        self._image_refused: set[int] = set()
+        self._image_brought = False
         self._lock = threading.Lock()
 
     def prefer(self, method: str) -> None:
@@ -52,7 +54,8 @@ class Methods:
             ways = [way for way in ways if way not in self.refused]
             if not ways:
                 return None
-            try_other = attempts and (attempts == self._retries or self._first not in self._brought)
+            is_vain = self._first in self._vain - self._brought
+            try_other = attempts and (attempts == self._retries or is_vain)
             return ways[-1] if try_other else ways[0]
 
     def brought(self, method: str) -> bool:
@@ -62,13 +65,43 @@ class Methods:
             changes = (
                 self._wanted == "auto"
                 and method != self._first
-                and self._first not in self._brought
+                and self._first in self._vain - self._brought
             )
             if changes:
                 self._first = method
             return changes
 
-    def refuse(self, method: str, reason: str) -> None:
-        """Hear that a method is impossible."""
+    def takes_images(self, series: int) -> bool:
+        """Say whether instances of a series may be asked for one by one.
+
+        Args:
+            series: What the ledger calls it.
+        """
         with self._lock:
-            self.refused.setdefault(method, reason)
+            is_refused = len(self._image_refused) > 1 and not self._image_brought
+            return not is_refused and series not in self._image_refused
+
+    def image_brought(self) -> None:
+        """Hear that a request for single instances brought some: the PACS takes such."""
+        with self._lock:
+            self._image_brought = True
+
+    def image_refused(self, series: int) -> None:
+        """Hear that the PACS refused a single instance of a series: it does not serve the IMAGE
+        level if it does so of two series, and something is wrong with this one else."""
+        with self._lock:
+            self._image_refused.add(series)
+
+    def was_vain(self, method: str) -> None:
+        """Hear that the PACS was asked by a method, and nothing came of it."""
+        with self._lock:
+            self._vain.add(method)
+
+    def refuse(self, method: str, reason: str) -> bool:
+        """Hear that a method is impossible; say whether that is new."""
+        with self._lock:
+            self._vain.add(method)
+            if method in self.refused:
+                return False
+            self.refused[method] = reason
+            return True

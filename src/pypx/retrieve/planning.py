@@ -11,9 +11,10 @@ from itertools import islice
 from typing import TypeVar
 
 from pypx.archive.ledger import Ledger
-from pypx.archive.transfers import LedgerSeries, LedgerStudy, Query, Transfer
+from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Transfer
 from pypx.errors import StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
+from pypx.values import replace
 
 __all__ = ["Planner", "batches"]
 
@@ -34,6 +35,7 @@ class Planner:
         max_studies: A query that finds more is not retrieved; None for any number.
         tell: Takes a sentence for the user and the report.
         detail: Takes what only the curious want to know.
+        is_cancelled: Whether the user wants no more.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Planner:
         max_studies: int | None,
         tell: Callable[[str], None],
         detail: Callable[[str], None],
+        is_cancelled: Callable[[], bool],
     ) -> None:
         self._finder = finder
         self._ledger = ledger
@@ -52,9 +55,11 @@ class Planner:
         self._max_studies = max_studies
         self._tell = tell
         self._detail = detail
+        self._is_cancelled = is_cancelled
 
-    def find_studies(self, query: Query) -> str:
-        """Note down the studies of a query; give its state.
+    def find_studies(self, query: Query) -> Query:
+        """Note down the studies of a query; give it as it is then: ``open`` if the user wants no
+        more.
 
         Raises:
             NetworkError, AssociationError, ProtocolError: The PACS could not be asked.
@@ -70,6 +75,9 @@ class Planner:
                     reason = f"It matches more than {self._max_studies} studies."
                     return self._close(query, "too-many", reason)
                 self._ledger.add_studies(self._transfer, query, map(_study, batch))
+                if self._is_cancelled():
+                    found.close()
+                    return self._close(query, OPEN, "")
         except StatusError as error:
             return self._close(query, _FAILED, error.message)
         for note in found.notes:
@@ -78,9 +86,9 @@ class Planner:
             return self._close(query, "no-match", "Nothing on the PACS matches.")
         return self._close(query, "found", "" if found.is_whole else _MORE.format("studies"))
 
-    def _close(self, query: Query, state: str, reason: str) -> str:
+    def _close(self, query: Query, state: str, reason: str) -> Query:
         self._ledger.close_query(query, state, reason)
-        return state
+        return replace(query, state=state, reason=reason)
 
     def find_series(self, study: LedgerStudy, keys: Mapping[str, str]) -> None:
         """Note down the series of a study, and what is expected of each.
@@ -100,6 +108,9 @@ class Planner:
             self._add_whole_study(study)
         else:
             for one in series:
+                if self._is_cancelled():
+                    self._ledger.close_study(study, OPEN)
+                    return
                 self._add_series(study, one, keys)
         is_whole = found.is_whole or found.refused  # then it is asked for as a whole
         self._ledger.close_study(study, "planned", "" if is_whole else _MORE.format("series"))

@@ -12,11 +12,11 @@ and what a killed job had not done is what is still open.
 
 from __future__ import annotations
 
-import heapq
 import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from pypx.archive.ledger import Ledger
@@ -25,6 +25,7 @@ from pypx.client.client import Client
 from pypx.errors import (
     ArchiveFullError,
     AssociationError,
+    IndexUnavailableError,
     NetworkError,
     PypxError,
     RemoteProtocolError,
@@ -32,18 +33,21 @@ from pypx.errors import (
 from pypx.retrieve.asking import Asker, Flight, Shared
 from pypx.retrieve.outage import is_busy, is_outage
 from pypx.retrieve.planning import Planner
-from pypx.values import frozen
+from pypx.retrieve.turns import Turn, Turns
+from pypx.values import frozen, replace
 
 __all__ = ["Retrieval", "Snapshot"]
 
-Task = Query | LedgerStudy | LedgerSeries
+Task = Query | LedgerStudy | Turn
 
 _AHEAD = 32  # series that are planned and wait
 _LONGEST_RETRY = 30.0  # seconds between looks for a PACS that is away
 _LOOK = 0.5
+_REST = 20  # times as long as it takes to sum a job up, it is not done again
 _BROKEN = (NetworkError, AssociationError, RemoteProtocolError)
 _IDLE = object()
-_MOST_IN_VAIN = 4  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN = 10  # series that were given up in a row, or so many attempts
+_MOST_IN_VAIN_LATER = 100  # the same, once something came: some may be broken, or off line
 
 
 class _InVainError(PypxError):
@@ -85,7 +89,7 @@ class Retrieval:
         on_query: Hears when all that a query found is done with.
 
     Attributes:
-        state: ``running``, ``complete``, ``incomplete``, ``cancelled`` or ``failed``.
+        state: ``running``, ``complete``, ``incomplete``, ``unknown``, ``cancelled`` or ``failed``.
         error: What ended it before its end.
     """
 
@@ -110,7 +114,7 @@ class Retrieval:
         self._on_query = on_query
         self._changed = threading.Condition()
         self._active = self._planning = 0
-        self._later: list[tuple[float, int]] = []  # a heap of series by when they are due
+        self._turns = Turns(self._ledger, self._transfer, by_study=self._settings.by == "study")
         self._broken: dict[tuple[str, int], int] = {}
         self._reached = False
         self._away_since: float | None = None
@@ -121,6 +125,8 @@ class Retrieval:
         self._over = False
         self._cancelled = False
         self._started = 0.0
+        self._totals = Totals(0, 0, 0, 0, 0, 0, 0)
+        self._next_sum = 0.0
         self._threads: list[threading.Thread] = []
 
     # Its life
@@ -128,6 +134,8 @@ class Retrieval:
     def start(self) -> None:
         """Begin to work."""
         self._started = time.monotonic()
+        with self._changed:
+            self._settle_queries()  # whose process was killed before it could
         first = random.randrange(1, 0x8000)  # jobs on one listener do not mix up their messages
         apart = 0x7FFF // self._settings.associations
         for number in range(self._settings.associations):
@@ -163,15 +171,26 @@ class Retrieval:
         for flight in tuple(self._shared.flights):
             flight.cancel()
 
+    def leave(self) -> None:
+        """Call it ended though threads still wait for the PACS, as they may after ``cancel``."""
+        if self.state == "running":
+            self._end()
+
     @property
     def is_cancelled(self) -> bool:
         """Whether it is to end before its end."""
         return self._cancelled
 
     def snapshot(self) -> Snapshot:
-        """Say how it stands."""
+        """Say how it stands; its totals may be those of a moment ago. For one thread."""
+        now = time.monotonic()
+        if now >= self._next_sum:
+            with suppress(IndexUnavailableError):  # who works at it will say so, if it stays so
+                self._totals = self._ledger.totals(self._transfer)
+            took = time.monotonic() - now
+            self._next_sum = now + took * _REST
         return Snapshot(
-            self._ledger.totals(self._transfer),
+            self._totals,
             self._shared.credit.instances,
             self._shared.credit.bytes,
             time.monotonic() - self._started,
@@ -187,8 +206,10 @@ class Retrieval:
         elif self.error is not None:
             self.state, reason = "failed", self.error.message
         else:
-            bad = sum(1 for one in self._ledger.queries(self._transfer) if one.state != "complete")
-            self.state = "incomplete" if bad else "complete"
+            states = {one.state for one in self._ledger.queries(self._transfer)} - {"complete"}
+            self.state = "complete"
+            if states:
+                self.state = "unknown" if states == {"unknown"} else "incomplete"
         if not self._plan_only:
             seconds = time.monotonic() - self._started
             self._ledger.set_state(self._transfer, self.state, reason, seconds)
@@ -196,25 +217,30 @@ class Retrieval:
     # The threads
 
     def _work(self, first_message_id: int) -> None:
-        client = self._make_client(first_message_id)
         try:
-            asker = Asker(client, self._shared)
-            planner = self._make_planner(client)
-            is_idle = True
-            while (task := self._next(is_idle=is_idle)) is not None:
-                if task is _IDLE:
-                    client.close()  # the association counts, at the PACS, while it does nothing
-                    is_idle = True
-                    continue
-                is_idle = False
-                self._do(task, client, asker, planner)
-            client.close()
+            with self._make_client(first_message_id) as client:
+                self._work_with(client)
         except BaseException as error:  # noqa: BLE001
             # The edge of a thread: whoever waits for the job raises it.
             with self._changed:
-                self._crash, self._over = error, True
+                if isinstance(error, PypxError):
+                    self.error = self.error or error
+                else:
+                    self._crash = error
+                self._over = True
                 self._changed.notify_all()
-            client.abort()
+
+    def _work_with(self, client: Client) -> None:
+        asker = Asker(client, self._shared)
+        planner = self._make_planner(client)
+        is_idle = True
+        while (task := self._next(is_idle=is_idle)) is not None:
+            if task is _IDLE:
+                client.close()  # the association counts, at the PACS, while it does nothing
+                is_idle = True
+                continue
+            is_idle = False
+            self._do(task, client, asker, planner)
 
     def _next(self, *, is_idle: bool) -> Task | object | None:
         """Wait for something to do; None at the end, ``_IDLE`` before a wait."""
@@ -225,15 +251,15 @@ class Retrieval:
                     task = self._pick()
                     if task is not None:
                         self._active += 1
-                        self._planning += not isinstance(task, LedgerSeries)
+                        self._planning += not isinstance(task, Turn)
                         return task
-                    if not self._active and not self._later:
+                    if not self._active and self._turns.is_empty:
                         self._over = True
                         self._changed.notify_all()
                         return None
                 if not is_idle:
                     return _IDLE
-                self._changed.wait(min(_LOOK, self._until_due()) if wait <= 0 else min(wait, _LOOK))
+                self._changed.wait(self._until_next(wait))
         return None
 
     def _is_over(self) -> bool:
@@ -261,32 +287,38 @@ class Retrieval:
         self._waits = "The PACS has too much to do: waiting for a moment." if pause else ""
         return pause
 
-    def _until_due(self) -> float:
-        return max(0.0, self._later[0][0] - time.monotonic()) if self._later else _LOOK
+    def _until_next(self, wait: float) -> float:
+        """Give the seconds until there may be something to do, unless somebody notifies."""
+        if wait > 0:
+            return min(wait, _LOOK)
+        until = self._turns.until_due(time.monotonic())
+        if until is None or self._active >= self._shared.load.allowed:
+            return _LOOK
+        return min(until, _LOOK)
 
     def _pick(self) -> Task | None:
         """Take what is next, and call it busy."""
-        if self._later and self._later[0][0] <= time.monotonic():
-            return self._ledger.series_of(heapq.heappop(self._later)[1])
-        waiting = 0 if self._plan_only else self._ledger.waiting(self._transfer)
-        if waiting and (self._planning or waiting >= _AHEAD):
-            return self._ledger.next_series(self._transfer)
-        task: Task | None = self._ledger.next_study(self._transfer)
-        task = task or self._ledger.next_query(self._transfer)
-        if task is None and waiting:
-            task = self._ledger.next_series(self._transfer)
+        turns = self._turns
+        if (again := turns.repeated(time.monotonic())) is not None:
+            return again
+        waiting = 0 if self._plan_only else turns.waiting(_AHEAD)
+        if waiting and (self._planning or waiting >= _AHEAD) and (turn := turns.next()):
+            return turn
+        task = self._ledger.next_study(self._transfer) or self._ledger.next_query(self._transfer)
+        if task is None and not self._plan_only:
+            return turns.next()
         return task
 
     # One task
 
     def _do(self, task: object, client: Client, asker: Asker, planner: Planner) -> None:
-        assert isinstance(task, Query | LedgerStudy | LedgerSeries)
+        assert isinstance(task, Query | LedgerStudy | Turn)
         failure: PypxError | None = None
         try:
             if isinstance(task, Query):
-                state = planner.find_studies(task)
-                if state != "found":
-                    self._on_query(task, state, None)
+                found = planner.find_studies(task)
+                if found.state not in ("found", OPEN):
+                    self._on_query(found, found.state, None)
             elif isinstance(task, LedgerStudy):
                 planner.find_series(task, self._ledger.query_of(task).keys)
             else:
@@ -296,62 +328,50 @@ class Retrieval:
             client.abort()
         with self._changed:
             self._active -= 1
-            self._planning -= not isinstance(task, LedgerSeries)
+            self._planning -= not isinstance(task, Turn)
+            if isinstance(task, Turn):
+                self._turns.done(task)
             if failure is None:
                 self._reached, self._away_since, self._retries = True, None, 0
-                self._settle_queries()
+                self._settle_queries(_study_of(task))
             else:
                 self._take_failure(task, failure)
             self._changed.notify_all()
 
-    def _ask(self, series: LedgerSeries, asker: Asker) -> None:
-        together: list[LedgerSeries] = []
-        if self._settings.by == "study" and self._is_untouched(series):
-            together = self._rest_of_study(series)
-        verdict = asker.ask(series, together)
-        for one in together:
+    def _ask(self, turn: Turn, asker: Asker) -> None:
+        series = turn.series
+        verdict = asker.ask(series, turn.together)
+        for one in turn.together:
             asker.look(one)
         self._count_vain(verdict.series.received > series.received, verdict.series.reason)
         if verdict.again_in is not None:
             with self._changed:
-                due = time.monotonic() + verdict.again_in
-                heapq.heappush(self._later, (due, series.pk))
+                self._turns.again(series.pk, time.monotonic() + verdict.again_in)
 
     def _count_vain(self, came: bool, reason: str) -> None:
         """End a job when nothing comes any more, whatever is asked for."""
         with self._changed:
             self._in_vain = 0 if came else self._in_vain + 1
-            is_last = self._active == 1 and not self._later
-            if self._in_vain >= _MOST_IN_VAIN * (self._settings.retries + 1) and not (
-                is_last and not self._ledger.waiting(self._transfer)
-            ):
+            is_last = self._active == 1 and self._turns.until_due(0.0) is None
+            # Each thread tries both methods at least.
+            settings = self._settings
+            has_come = self._shared.credit.instances > 0
+            most = (_MOST_IN_VAIN_LATER if has_come else _MOST_IN_VAIN) * (settings.retries + 1)
+            most = max(most, 2 * settings.associations)
+            if self._in_vain >= most and not (is_last and not self._turns.waiting(1)):
                 self.error = self.error or _InVainError(
                     f"{self._in_vain} requests in a row brought nothing. The last: {reason}",
                     hint="The same command later asks only for what is missing.",
                 )
 
-    def _is_untouched(self, series: LedgerSeries) -> bool:
-        return not series.attempts and not series.received
-
-    def _rest_of_study(self, series: LedgerSeries) -> list[LedgerSeries]:
-        """Take the other series of a study, if nothing of any of them is here."""
-        others = [
-            one for one in self._ledger.series_of_study(series.study_pk) if one.pk != series.pk
-        ]
-        if not all(one.state == OPEN and self._is_untouched(one) for one in others):
-            return []
-        taken = (self._ledger.next_series(self._transfer, series.study_pk) for _ in others)
-        return [one for one in taken if one is not None]
-
-    def _settle_queries(self) -> None:
-        """Close the queries that are done with."""
+    def _settle_queries(self, study_pk: int | None = None) -> None:
+        """Close the queries that are done with, or the one that found a study, if it is."""
         if self._plan_only:
             return
-        for query, standing in self._ledger.settled_queries(self._transfer):
+        for query, standing in self._ledger.settled_queries(self._transfer, study_pk):
             state, reason = _state_of(query, standing)
             self._ledger.close_query(query, state, reason)
-            closed = Query(query.pk, query.number, query.keys, state, reason)
-            self._on_query(closed, state, standing)
+            self._on_query(replace(query, state=state, reason=reason), state, standing)
 
     # What goes wrong
 
@@ -359,24 +379,24 @@ class Retrieval:
         """Decide what an error means for the job, and open the task again."""
         key = type(task).__name__, task.pk
         self._broken[key] = self._broken.get(key, 0) + (not is_outage(error))
-        if isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries:
+        is_broken = isinstance(error, _BROKEN) and self._broken[key] > self._settings.retries
+        if is_broken and self._reached:
             self._give_up(task, error.message)
             return
         self._open_again(task, error.message)
+        if self._cancelled:
+            return  # then things end as they do
         if self.error is not None or not isinstance(error, _BROKEN):
             self.error = self.error or error
             return
         now = time.monotonic()
         if is_busy(error):
             self._shared.load.overloaded(now)
-        elif not self._reached and is_outage(error):
-            self.error = error  # it was never there
-            return
-        elif not is_outage(error) and not self._reached:
-            self.error = error
+        elif not self._reached:
+            self.error = error  # it was never there, or does not want us
             return
         self._away_since = self._away_since or now
-        if now - self._away_since > self._settings.outage:
+        if now - self._away_since >= self._settings.outage:
             self.error = error
             return
         pause = min(_LONGEST_RETRY, self._settings.backoff * 2.0 ** min(self._retries, 10))
@@ -392,18 +412,21 @@ class Retrieval:
         elif isinstance(task, LedgerStudy):
             self._ledger.close_study(task, OPEN, reason)
         else:
-            self._close_series(task, OPEN, reason)
+            for series in (task.series, *task.together):
+                self._close_series(series, OPEN, reason)
 
     def _give_up(self, task: Task, reason: str) -> None:
         """Leave a task that breaks the association each time."""
         if isinstance(task, Query):
             self._ledger.close_query(task, "failed", reason)
-            self._on_query(task, "failed", None)
+            self._on_query(replace(task, state="failed", reason=reason), "failed", None)
         elif isinstance(task, LedgerStudy):
             self._ledger.close_study(task, "failed", reason)
         else:
-            self._close_series(task, "incomplete", reason)
-        self._settle_queries()
+            self._close_series(task.series, "incomplete", reason)
+            for series in task.together:
+                self._close_series(series, OPEN, reason)
+        self._settle_queries(_study_of(task))
 
     def _close_series(self, series: LedgerSeries, state: str, reason: str) -> None:
         self._ledger.close_series(
@@ -413,6 +436,13 @@ class Retrieval:
             attempts=series.attempts,
             reason=reason,
         )
+
+
+def _study_of(task: Task) -> int | None:
+    """Give the study that a task belongs to; None for a query, which has many."""
+    if isinstance(task, Query):
+        return None
+    return task.pk if isinstance(task, LedgerStudy) else task.series.study_pk
 
 
 def _state_of(query: Query, standing: Standing) -> tuple[str, str]:

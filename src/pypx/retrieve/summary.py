@@ -32,7 +32,7 @@ __all__ = [
     "verdict_of",
 ]
 
-FRUITLESS = ("no-match", "too-many", "failed")
+FRUITLESS = ("no-match", "too-many", "failed", "malformed")
 """The states of queries that gave nothing to fetch."""
 
 
@@ -97,6 +97,12 @@ class Sums:
         doubts = self.missing + self.unplanned + self.unproven
         return not doubts and self.complete == self.series
 
+    @property
+    def is_here_now(self) -> bool:
+        """Whether all is here, however the transfer ended: something came since."""
+        doubts = self.missing + self.unplanned + self.unproven + self.uncounted
+        return bool(self.series) and not doubts
+
 
 @frozen
 class Verdict:
@@ -144,6 +150,8 @@ def verdict_of(transfer: Transfer, sums: Sums, queries: Mapping[str, int]) -> Ve
             return Verdict("cancelled", f"Cancelled: {so_far}.{because}", again)
         case "failed":
             return Verdict("failed", f"Failed: {so_far}.{because}", again)
+        case "incomplete" if sums.is_here_now and not _is_fruitless(queries):
+            return Verdict("complete", f"Complete by now: {_here(sums)}.")
         case "complete" if sums.is_whole:
             if not sums.series:
                 return Verdict("complete", f"Complete: there was nothing to fetch.{because}")
@@ -151,13 +159,18 @@ def verdict_of(transfer: Transfer, sums: Sums, queries: Mapping[str, int]) -> Ve
     if sums.missing:
         lost = "It was complete, but now " if transfer.state == "complete" else "Incomplete: "
         number = f"{sums.missing:,} of {count(sums.expected, 'instance')}"
-        return Verdict("incomplete", f"{lost}{number} {_is(sums.missing)} missing.{because}", again)
+        return Verdict("incomplete", f"{lost}{number} {_is(sums.missing)} missing.", again)
     known, unknown = list(_known_failures(sums, queries)), list(_doubts(sums, queries))
-    what = f"{_here(sums)}, but {' and '.join(known or unknown or ['not all could be confirmed'])}"
+    here = f"{_here(sums)}, but " if sums.series else ""
+    what = f"{here}{' and '.join(known or unknown or ['not all could be confirmed'])}"
     if known or not unknown:
         hint = again if sums.unplanned or queries.get("failed") or not known else ""
-        return Verdict("incomplete", f"Incomplete: {what}.{because}", hint)
-    return Verdict("unknown", f"Not shown to be complete: {what}.{because}")
+        return Verdict("incomplete", f"Incomplete: {what}.", hint)
+    return Verdict("unknown", f"Not shown to be complete: {what}.")
+
+
+def _is_fruitless(queries: Mapping[str, int]) -> bool:
+    return any(queries.get(state) for state in (*FRUITLESS, "unknown"))
 
 
 def _known_failures(sums: Sums, queries: Mapping[str, int]) -> Iterator[str]:
@@ -167,6 +180,7 @@ def _known_failures(sums: Sums, queries: Mapping[str, int]) -> Iterator[str]:
         ("no-match", "matched nothing"),
         ("too-many", "matched too many studies"),
         ("failed", "failed"),
+        ("malformed", "could not be asked for"),
     ):
         if number := queries.get(state):
             which = "the query" if total == 1 else f"{number:,} of {total:,} queries"

@@ -95,6 +95,8 @@ class Association:
         maximum_length: What we announce to receive; :meth:`associate` and
             :meth:`accept` replace it by what their PDU says.
         limits: How long PDUs of the peer may be.
+        pdu_timeout: Seconds from the first byte of a PDU to its last; 0 for any time. In
+            Sta2 and Sta13 it is ARTIM that ends.
 
     Attributes:
         role: Which side this is.
@@ -103,6 +105,7 @@ class Association:
             its variable field; 0 for any length.
         should_close: Whether the transport is to be closed, once :meth:`data_to_send`
             has been sent. In Sta13 it is not yet: the peer closes first, or ARTIM ends.
+        expired: Whether it was ARTIM that ended it.
     """
 
     def __init__(
@@ -112,15 +115,20 @@ class Association:
         artim_timeout: float = 30.0,
         maximum_length: int = DEFAULT_MAXIMUM_LENGTH,
         limits: Limits = DEFAULT_LIMITS,
+        pdu_timeout: float = 0.0,
     ) -> None:
         self.role = role
         self.state = State.Sta1
         self.peer_maximum_length = 0
         self.should_close = False
+        self.expired = False
         self._reader = PDUReader(limits, maximum_length)
         self._output: list[bytes | memoryview] = []
         self._artim_timeout = artim_timeout
         self._artim: float | None = None
+        self._pdu_timeout = pdu_timeout
+        self._pdu_due: float | None = None  # when the PDU in progress has to be whole
+        self._pdu = 0  # its number, or 0
         self._request = b""
 
     @property
@@ -179,7 +187,7 @@ class Association:
             self.should_close = True
             return []
         message = _LOST.get(self.state, f"The connection ended in the state: {self.state.value}.")
-        if self._reader.in_pdu:
+        if self._reader.pdu_in_progress:
             message += " The last PDU of the peer is not whole."
         action = self._step(Event.Evt17)
         self._end()
@@ -324,7 +332,16 @@ class Association:
                 if self.should_close:
                     break
                 receiving = self.state in _RECEIVING
+        if self._pdu_timeout:
+            self._watch_pdu(now)
         return events
+
+    def _watch_pdu(self, now: float) -> None:
+        """Give the PDU in progress its time: from its first byte on, no other extends it."""
+        number = self._reader.pdu_in_progress
+        if number != self._pdu:
+            self._pdu = number
+            self._pdu_due = now + self._pdu_timeout if number else None
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Give what waits for the transport, whole PDUs in order, and forget it."""
@@ -333,14 +350,29 @@ class Association:
 
     def next_timeout(self) -> float | None:
         """Give when :meth:`handle_timeout` is due, as a value of ``now``; None for never."""
-        return self._artim
+        if self._artim is not None or self.should_close:
+            return self._artim
+        return self._pdu_due
 
     def handle_timeout(self, now: float) -> list[UlEvent]:
-        """End the ARTIM timer if its time has come: the transport is to be closed."""
-        if self._artim is not None and now >= self._artim:
-            self._step(Event.Evt18)
-            self._end()
-        return []
+        """End what should have ended by now.
+
+        Where it is the ARTIM timer, the transport is to be closed; where a PDU takes too
+        long to arrive, the association is aborted by the service-provider.
+        """
+        events: list[UlEvent] = []
+        if self._artim is not None:
+            if now >= self._artim:
+                self.expired = True
+                self._step(Event.Evt18)
+                self._end()
+        elif self._pdu_due is not None and now >= self._pdu_due and not self.should_close:
+            error = RemoteProtocolError(
+                f"The peer took more than {self._pdu_timeout:g} s to send one PDU."
+            )
+            self._pdu_due = None
+            self._perform(self._step(Event.Evt19), error, error, now, events)
+        return events
 
     # Table 9-10.
 

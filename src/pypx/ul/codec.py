@@ -14,6 +14,7 @@ from struct import Struct
 
 from pypx.errors import LocalProtocolError, RemoteProtocolError
 from pypx.ul.items import (
+    LONGEST_ITEM,
     decode_text,
     encode_item,
     encode_text,
@@ -106,12 +107,13 @@ def encode_p_data_header(context_id: int, is_command: bool, is_last: bool, size:
         ) from None
 
 
-def decode_pdu(pdu_type: int, body: bytes) -> PDU:
+def decode_pdu(pdu_type: int, body: bytes, longest: int = LONGEST_ITEM) -> PDU:
     """Decode what follows the header of a PDU.
 
     Args:
         pdu_type: The first byte of the header.
         body: All bytes behind the 6 of the header, and no more.
+        longest: Bytes of the user information, if it has one, at most.
 
     Raises:
         RemoteProtocolError: The body breaks its structure (``abort_reason`` 6), or no
@@ -119,9 +121,9 @@ def decode_pdu(pdu_type: int, body: bytes) -> PDU:
     """
     match pdu_type:
         case 0x01:
-            return _decode_rq(body)
+            return _decode_rq(body, longest)
         case 0x02:
-            return _decode_ac(body)
+            return _decode_ac(body, longest)
         case 0x03:
             return AAssociateRJ(*_unpack_codes(_THREE_CODES, body, pdu_type))
         case 0x04:
@@ -221,20 +223,18 @@ def _unpack_codes(fields: Struct, body: bytes, pdu_type: int) -> tuple[int, ...]
     return fields.unpack(body)
 
 
-def _decode_rq(body: bytes) -> AAssociateRQ:
+def _decode_rq(body: bytes, longest: int) -> AAssociateRQ:
     version, called, calling, items = _split_associate(body, 0x01)
     contexts = [_decode_context_rq(value) for item_type, value in items if item_type == 0x20]
-    return AAssociateRQ(
-        called, calling, tuple(contexts), _find_user_information(items), _find_name(items), version
-    )
+    information = _find_user_information(items, longest)
+    return AAssociateRQ(called, calling, tuple(contexts), information, _find_name(items), version)
 
 
-def _decode_ac(body: bytes) -> AAssociateAC:
+def _decode_ac(body: bytes, longest: int) -> AAssociateAC:
     version, called, calling, items = _split_associate(body, 0x02)
     contexts = [_decode_context_ac(value) for item_type, value in items if item_type == 0x21]
-    return AAssociateAC(
-        called, calling, tuple(contexts), _find_user_information(items), _find_name(items), version
-    )
+    information = _find_user_information(items, longest)
+    return AAssociateAC(called, calling, tuple(contexts), information, _find_name(items), version)
 
 
 def _split_associate(body: bytes, pdu_type: int) -> tuple[int, str, str, list[tuple[int, bytes]]]:
@@ -265,9 +265,11 @@ def _find_name(items: list[tuple[int, bytes]]) -> str:
     return ""
 
 
-def _find_user_information(items: list[tuple[int, bytes]]) -> UserInformation:
+def _find_user_information(items: list[tuple[int, bytes]], longest: int) -> UserInformation:
     for item_type, value in items:
         if item_type == 0x50:
+            if len(value) > longest:
+                raise malformed(f"The user information has {len(value)} bytes; we take {longest}.")
             return _decode_user_information(value)
     return UserInformation(UNSTATED_MAXIMUM_LENGTH)
 

@@ -11,6 +11,7 @@ from struct import Struct
 from pypx.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
+    "LONGEST_ITEM",
     "decode_text",
     "encode_item",
     "encode_text",
@@ -22,7 +23,8 @@ __all__ = [
 
 _ITEM_HEADER = Struct(">BxH")
 _LENGTH = Struct(">H")
-_LONGEST = 0xFFFF
+LONGEST_ITEM = 0xFFFF
+"""Bytes of the value of an item, at most: its length field has 2 bytes."""
 
 
 def malformed(message: str) -> RemoteProtocolError:
@@ -67,9 +69,9 @@ def encode_item(item_type: int, value: bytes) -> bytes:
     Raises:
         LocalProtocolError: The value is longer than the length field can say.
     """
-    if len(value) > _LONGEST:
+    if len(value) > LONGEST_ITEM:
         raise LocalProtocolError(
-            f"An item {item_type:02X}H cannot have {len(value)} bytes; at most {_LONGEST} fit."
+            f"An item {item_type:02X}H cannot have {len(value)} bytes; at most {LONGEST_ITEM} fit."
         )
     return _ITEM_HEADER.pack(item_type, len(value)) + value
 
@@ -98,9 +100,9 @@ def pack_prefixed(value: bytes) -> bytes:
     Raises:
         LocalProtocolError: The value is longer than the length field can say.
     """
-    if len(value) > _LONGEST:
+    if len(value) > LONGEST_ITEM:
         raise LocalProtocolError(
-            f"A field cannot have {len(value)} bytes; at most {_LONGEST} fit into an item."
+            f"A field cannot have {len(value)} bytes; at most {LONGEST_ITEM} fit into an item."
         )
     return _LENGTH.pack(len(value)) + value
 

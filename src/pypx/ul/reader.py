@@ -16,7 +16,7 @@ from struct import Struct
 
 from pypx.errors import RemoteProtocolError
 from pypx.ul.codec import PDU_NAMES, decode_pdu
-from pypx.ul.items import malformed
+from pypx.ul.items import LONGEST_ITEM, malformed
 from pypx.ul.pdu import DEFAULT_MAXIMUM_LENGTH, PDU, PDV
 
 __all__ = ["DEFAULT_LIMITS", "Limits", "PDUHeader", "PDUReader", "PDVFragment", "ReaderItem"]
@@ -54,13 +54,20 @@ class Limits:
         associate: A-ASSOCIATE-RQ and -AC, which are held until they are whole.
         p_data: P-DATA-TF, where we announced a maximum length below that: some peers
             take no notice of it, and nothing is held.
+        user_information: The user information in an A-ASSOCIATE-RQ or -AC.
     """
 
-    __slots__ = ("associate", "p_data")
+    __slots__ = ("associate", "p_data", "user_information")
 
-    def __init__(self, associate: int = 1024 * 1024, p_data: int = 1024 * 1024) -> None:
+    def __init__(
+        self,
+        associate: int = 1024 * 1024,
+        p_data: int = 1024 * 1024,
+        user_information: int = LONGEST_ITEM,
+    ) -> None:
         self.associate = associate
         self.p_data = p_data
+        self.user_information = user_information
 
 
 DEFAULT_LIMITS = Limits()
@@ -104,6 +111,7 @@ class PDUReader:
     """
 
     __slots__ = (
+        "_begun",
         "_body",
         "_body_length",
         "_body_type",
@@ -128,6 +136,7 @@ class PDUReader:
         self.odd = 0
         self._limits = limits
         self._broken = False
+        self._begun = 0  # PDUs of which the header was whole
         self._head = bytearray()  # a header that is not whole
         self._body = bytearray()  # of a PDU other than P-DATA-TF that is not whole
         self._body_type = 0  # 0 where none is being collected
@@ -139,9 +148,11 @@ class PDUReader:
         self._is_last = False
 
     @property
-    def in_pdu(self) -> bool:
-        """Whether a PDU has begun and is not whole."""
-        return bool(self._head or self._body_type or self._pdu_left or self._pdv_left)
+    def pdu_in_progress(self) -> int:
+        """The number of the PDU that has begun and is not whole, from 1 on; 0 between two."""
+        if self._pdu_left or self._pdv_left or self._body_type:
+            return self._begun
+        return self._begun + 1 if self._head else 0
 
     def feed(self, data: bytes | memoryview) -> list[ReaderItem]:
         """Take the next bytes.
@@ -210,6 +221,7 @@ class PDUReader:
                 append(PDVFragment(self._context_id, self._is_command, self._is_last, _EMPTY))
             return
         pdu_type, length = _PDU_HEADER.unpack_from(data, position)
+        self._begun += 1
         if pdu_type == _P_DATA_TF:
             if not _HEADER_SIZE <= length <= self.maximum_length:
                 self._check_p_data(length)
@@ -232,7 +244,7 @@ class PDUReader:
         if len(self._body) == self._body_length:
             pdu_type, body = self._body_type, bytes(self._body)
             self._body_type, self._body = 0, bytearray()
-            append(decode_pdu(pdu_type, body))
+            append(decode_pdu(pdu_type, body, self._limits.user_information))
         return stop
 
     def _check_p_data(self, length: int) -> None:

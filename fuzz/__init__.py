@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of what takes bytes from the network: ``make fuzz SECONDS=60``."""
