@@ -524,6 +524,22 @@ def test_what_does_not_work_is_saved_as_well(px: Px, pacs: Pacs, home: Path) -> 
     assert "A801" not in ran.err
 
 
+@pytest.mark.parametrize(("limit", "kept"), [(2, None), (500, 500)])
+def test_what_is_no_longer_so_is_taken_out(
+    px: Px, pacs: Pacs, port: int, home: Path, limit: int, kept: int | None
+) -> None:
+    """Three studies show that two are no limit, but nothing of 500."""
+    write_config(
+        home,
+        f'[listen]\nport = {port}\n[nodes.demo]\naddress = "{pacs.address}"\n'
+        f'match_limit = {limit}\ncharacter_set = "ISO_IR 13"\nrefused_levels = ["image"]',
+    )
+    assert px("doctor", "demo", "--save").code == 0
+    shown = px("nodes", "show", "demo", "--json").json
+    assert (shown["match_limit"], shown["character_set"]) == (kept, None)
+    assert shown["refused_levels"] == []
+
+
 def test_nothing_is_saved_of_a_pacs_that_does_not_answer(px: Px, home: Path) -> None:
     path = write_config(home, f'[nodes.demo]\naddress = "DEMO@127.0.0.1:{free_port()}"\n')
     before = path.read_text()

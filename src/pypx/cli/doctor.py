@@ -208,13 +208,18 @@ class _Examination:
 
 
 def _profile(learnt: Learnt, node: Node) -> dict[str, Any]:
-    """Give the keys of the node; None takes out what was found to be so no longer."""
+    """Give the keys of the node; None takes out what was found to be so no longer.
+
+    What could not be seen this time stays: few matches show no limit, and ASCII no character set.
+    """
+    limit, text = node.match_limit, node.character_set
     return {
         "model": learnt.model,
         "method": learnt.method or node.method,
-        "match_limit": learnt.match_limit,
+        "match_limit": learnt.match_limit
+        or (limit if limit is not None and limit >= learnt.most_matches else None),
         "refused_levels": learnt.refused_levels or None,
-        "character_set": learnt.character_set or None,
+        "character_set": learnt.character_set or (None if learnt.text_fits else text),
     }
 
 

@@ -115,6 +115,8 @@ class Learnt:
         match_limit: After how many matches answers end; None where no limit was seen.
         refused_levels: Levels at which it refuses queries.
         character_set: In which text is sent that is declared otherwise or not at all.
+        most_matches: So many came in one whole answer, so that no limit is lower.
+        text_fits: Text that is not ASCII came in the character set that is declared.
     """
 
     model: str = ""
@@ -122,6 +124,8 @@ class Learnt:
     match_limit: int | None = None
     refused_levels: list[str] = field(default_factory=list)
     character_set: str = ""
+    most_matches: int = 0
+    text_fits: bool = False
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ def find_limit(
             "queries until it has all.",
             facts,
         ).unless(case.target.match_limit == number)
+    case.learnt.most_matches = number if verdict is _Verdict.WHOLE else 0
     if verdict is _Verdict.UNKNOWN:
         said = f"Whether {number} studies are all, or its limit, cannot be seen in a few queries."
         return Finding(said, facts=facts)

@@ -350,6 +350,7 @@ class Querying:
             said = f"All text of {texts.plain} matches is ASCII (declared: {names})."
             return Finding(said, facts=facts)
         if not texts.doubtful:
+            self._case.learnt.text_fits = True
             said = f"Text fits the character set that is declared: {names}."
             return Finding(said, facts=facts)
         self._case.learnt.character_set = texts.really
