@@ -10,7 +10,7 @@ import pytest
 from pypx.address import Address
 from pypx.config import Config, Listen, Node, config_path, load
 from pypx.config.amounts import parse_endpoint, parse_size
-from pypx.config.edit import add_node, remove_node
+from pypx.config.edit import add_node, change_node, remove_node
 from pypx.config.limits import LIMITS
 from pypx.errors import ConfigError
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
@@ -157,6 +157,10 @@ MISTAKES = [
     ('[nodes."x@y"]\naddress = "A@h"', 1, "'x@y' is no name", ""),
     ('[nodes.a]\naddress = "A@h"\nmodel = "both"', 3, "no query/retrieve model", "study"),
     ('[nodes.a]\naddress = "A@h"\nassociations = 0', 3, "at least 1", ""),
+    ('[nodes.a]\naddress = "A@h"\nmethod = "auto"', 3, "no way to retrieve", "move or get"),
+    ('[nodes.a]\naddress = "A@h"\nmatch_limit = 0', 3, "at least 1 match", ""),
+    ('[nodes.a]\naddress = "A@h"\nrefused_levels = ["study"]', 3, "do without", "image"),
+    ('[nodes.a]\naddress = "A@h"\ncharacter_set = "X"', 3, "no character set", "ISO_IR 192"),
     ('[nodes.a]\naddress = "A@h"\ntls = 1', 3, "must be a table, true or false", ""),
     ('[nodes.a]\naddress = "A@h"\nassociations = true', 3, "must be a whole number", ""),
     ('[nodes.a]\naddress = "A@h"\n[nodes.a.tls]\nca = true', 4, "must be text", ""),
@@ -349,6 +353,44 @@ def test_what_is_added_is_read_back_and_removed(file: Path, text: str) -> None:
     assert dict(config.nodes) == {**before, "new": node}
     remove_node(str(file), "new")
     assert dict(load(str(file), environ={}).nodes) == before
+
+
+def test_what_is_known_of_a_node_is_read_back(file: Path) -> None:
+    known = {
+        "method": "get",
+        "match_limit": 100,
+        "refused_levels": ("series", "image"),
+        "character_set": "ISO_IR 192",
+    }
+    node = Node("new", Address("N", "h", 11), **known)  # type: ignore[arg-type]
+    add_node(str(file), node)
+    assert load(str(file), environ={}).nodes["new"] == node
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        ("[nodes.a]", '[nodes.a]\nmatch_limit = 7\nrefused_levels = ["image"]', False),
+        ("[nodes.a]\nmodel = 'patient'", None, False),
+        ("[nodes.'a']\n# mine", None, True),
+    ],
+)
+def test_keys_of_a_node_are_changed(file: Path, before: str, after: str | None, lost: bool) -> None:
+    text = (
+        f'# top\naet = "X"\n{before}\naddress = "A@h" # its address\n\n[nodes.b]\naddress = "B@h"\n'
+    )
+    file.write_text(text, encoding="utf-8")
+    values = {"match_limit": 7, "refused_levels": ["image"], "model": None}
+    for _ in range(2):  # once more changes nothing
+        assert change_node(str(file), "a", values) == lost
+        lost = False
+    nodes = load(str(file), environ={}).nodes
+    assert nodes["a"] == Node("a", Address("A", "h"), match_limit=7, refused_levels=("image",))
+    assert nodes["b"] == Node("b", Address("B", "h"))
+    if after is not None:
+        assert file.read_text(encoding="utf-8") == text.replace(before, after)
+    with pytest.raises(ConfigError, match="no node 'c'"):
+        change_node(str(file), "c", values)
 
 
 def test_a_linked_file_stays_a_link(tmp_path: Path) -> None:

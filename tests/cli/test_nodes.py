@@ -66,8 +66,13 @@ def test_list_show_and_remove(px: Px) -> None:
     assert px("nodes", "list", "--json").json == [a, b]
     assert px("nodes", "list", "--jsonl").rows == [a, b]
     assert px("nodes", "list", "--csv").out.splitlines()[1] == "a,A@h:104,,patient,4,False"
-    assert px("nodes", "show", "b", "--json").json == b
-    assert "address       B@h:11" in px("nodes", "show", "b").out
+    assert px("nodes", "show", "b", "--json").json == b | {
+        "method": None,
+        "match_limit": None,
+        "refused_levels": [],
+        "character_set": None,
+    }
+    assert "address        B@h:11" in px("nodes", "show", "b").out
     assert px("nodes", "remove", "a", "--json").json == {"removed": "a"}
     assert px("nodes", "list", "--json").json == [b]
     assert px("nodes", "remove", "b").code == 0

@@ -37,6 +37,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "verify",
             "index",
             "nodes",
+            "doctor",
             "demo",
         )
     ]
@@ -90,7 +91,7 @@ def test_python_m_pypx(process: Px) -> None:
     [
         (["ecoh"], "Did you mean echo?"),
         (["retreive"], "Did you mean retrieve?"),
-        (["doctor"], "There are echo, find"),
+        (["photograph"], "There are echo, find"),
         (["--bogus"], "There is no option --bogus."),
         (["echo", "--bogus"], "px echo --help"),
         (["echo", "--jsn"], "Did you mean --json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -279,6 +280,20 @@ def test_what_is_no_answer_is_an_error(make: Make) -> None:
         list(Finder(client, today=TODAY).studies(ALL))
     with pytest.raises(ConfigError):
         make(model="worklist")
+
+
+def test_a_limit_that_is_known_is_seen_though_it_is_not_round() -> None:
+    rows = {
+        "study": [
+            {"StudyInstanceUID": f"1.2.{day}", "StudyDate": f"202401{day}"} for day in range(10, 30)
+        ]
+    }
+    client: Any = FakePacs(rows, cap=7)
+    keys = {"StudyDate": "20240101-20240131"}
+    assert len(list(Finder(client, today=TODAY).studies(keys))) == 7
+    whole = Finder(client, today=TODAY, match_limit=7).studies(keys)
+    assert len(list(whole)) == 20
+    assert whole.is_whole
 
 
 def test_nothing_is_whole(make: Make) -> None:

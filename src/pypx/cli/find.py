@@ -94,7 +94,15 @@ def command(
         if level == "patient":
             model = model or "patient"  # the study root model has no such level (PS3.4 §C.6.2)
         client = stack.enter_context(closing(invocation.client(chosen)))
-        query = Query(invocation, client, wanted, level or "study", model, dicom_json=dicom_json)
+        query = Query(
+            invocation,
+            client,
+            wanted,
+            level or "study",
+            model,
+            dicom_json=dicom_json,
+            match_limit=chosen.match_limit,
+        )
         if listed is not None:
             from pypx.cli.find_list import find_list
 

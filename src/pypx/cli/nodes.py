@@ -86,6 +86,8 @@ def list_nodes(invocation: Invocation) -> int:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return "yes" if value is True else str(value or "")
 
 
@@ -95,12 +97,17 @@ def _text(value: object) -> str:
 def show_node(invocation: Invocation, *, name: str) -> int:
     """Show one node."""
     node = invocation.config.node(name)
-    document = _document(node)
+    document = _document(node) | {
+        "method": node.method,
+        "match_limit": node.match_limit,
+        "refused_levels": list(node.refused_levels),
+        "character_set": node.character_set,
+    }
     if invocation.out.form == "json":
         invocation.out.document(document)
         return 0
     document["aet"] = invocation.config.calling_ae_title(node)
-    lines = [f"{key:13} {_text(value) or '-'}" for key, value in document.items()]
+    lines = [f"{key:14} {_text(value) or '-'}" for key, value in document.items()]
     invocation.out.write("".join(f"{visible(line)}\n" for line in lines))
     return 0
 

@@ -95,6 +95,7 @@ class Invocation:
             timeouts=self.timeouts(),
             model=node.model,
             tls=node.tls,
+            character_set=node.character_set,
         )
 
     def describe(self, client: Client) -> None:

@@ -29,6 +29,8 @@ _UNIQUE = {
     "image": ("SOPInstanceUID",),
 }
 
+_LESS = "Ask for less at once, for example by ranges of StudyDate."
+
 
 class _TruncatedError(PypxError):
     kind = "truncated"
@@ -50,6 +52,7 @@ class Query:
         level: What is looked for.
         model: The information model; None for that of the client.
         dicom_json: Rows are those of the DICOM JSON model.
+        match_limit: After how many matches the PACS is known to end an answer.
 
     Attributes:
         notes: What is noted about the matches.
@@ -66,6 +69,7 @@ class Query:
         model: str | None,
         *,
         dicom_json: bool = False,
+        match_limit: int | None = None,
     ) -> None:
         self.out = invocation.out
         self.client = client
@@ -74,6 +78,8 @@ class Query:
         self.notes = Notes(keys)
         self.number = 0
         self.truncated = False
+        self._at_limit = False
+        self._match_limit = match_limit
         self._invocation = invocation
         self._model = model
         self._dicom_json = dicom_json
@@ -135,6 +141,7 @@ class Query:
         )
         self.notes.keys_unsupported |= matches.optional_keys_unsupported
         self.truncated |= matches.truncated
+        self._at_limit |= matches.count == self._match_limit
 
     def cancelled(self) -> CancelledError:
         """Give what ends the command after Ctrl-C."""
@@ -151,7 +158,13 @@ class Query:
         if error is None and self.truncated:
             error = _TruncatedError(
                 f"{self.client.address} has more matches than the {self.number} that it gave.",
-                hint="Ask for less at once, for example by ranges of StudyDate.",
+                hint=_LESS,
+            )
+        elif error is None and self._at_limit:
+            error = _TruncatedError(
+                f"{self.client.address} ends its answers after {self._match_limit} matches, as its "
+                "configuration says: there may be more.",
+                hint=_LESS,
             )
         if error is not None and error.exit_code > 1 and out.to_file:
             raise error  # a file has all or is not there

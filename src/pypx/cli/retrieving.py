@@ -216,6 +216,9 @@ class Retrieving:
             self._model or node.model,
             self._invocation.timeouts(),
             node.tls,
+            node.method,
+            node.match_limit,
+            node.character_set,
         )
 
     def _listening(self, node: Node) -> Listening | None:

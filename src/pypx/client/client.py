@@ -85,6 +85,8 @@ class Client:
             after 65535. What a PACS sends on a C-MOVE has its message ID (0000,1031), so
             that clients which begin far apart can tell what came for which of them.
         tls: For a peer that speaks TLS; None where it does not.
+        character_set: In which the text of its matches is, where it declares another one or
+            none; None goes by what it declares.
 
     Raises:
         ConfigError: The address, the AE title or the message ID is none, or a certificate
@@ -100,6 +102,7 @@ class Client:
         model: Model | str = "study",
         first_message_id: int = 1,
         tls: ClientTls | None = None,
+        character_set: str | None = None,
     ) -> None:
         if not 1 <= first_message_id <= _LAST_MESSAGE_ID:
             raise ConfigError(f"{first_message_id} is no message ID: from 1 to {_LAST_MESSAGE_ID}.")
@@ -107,6 +110,7 @@ class Client:
         self.calling_ae_title = check_ae_title(calling_ae_title)
         self.timeouts = timeouts or Timeouts()
         self._model = model
+        self._character_set = character_set
         self._connections: list[Connection] = []
         self._get: tuple[Sequence[StorageContext], Connection] | None = None
         self._message_id = first_message_id - 1
@@ -292,7 +296,14 @@ class Client:
         wanted = RETURN_KEYS[level] if return_keys is None else return_keys
         identifier = make_identifier(keys, level, return_keys=wanted)
         connection, context = self._context(sop_class, _QUERY_RETRIEVE)
-        return Matches(connection, context, self._next_message_id(), identifier, limit=limit)
+        return Matches(
+            connection,
+            context,
+            self._next_message_id(),
+            identifier,
+            limit=limit,
+            character_set=self._character_set,
+        )
 
     def move(
         self,

@@ -166,6 +166,7 @@ class Matches(Iterator[DataSet]):
         identifier: DataSet,
         *,
         limit: int | None = None,
+        character_set: str | None = None,
     ) -> None:
         self.status: int | None = None
         self.count = 0
@@ -175,6 +176,7 @@ class Matches(Iterator[DataSet]):
         self._context = context
         self._message_id = message_id
         self._limit = limit
+        self._character_set = character_set
         self._encoding = encoding_of(context.transfer_syntax)
         self._over = False
         connection.busy = True
@@ -252,11 +254,12 @@ class Matches(Iterator[DataSet]):
         if not data:
             raise RemoteProtocolError(f"{self._connection.address} sent a match without keys.")
         try:
-            return DataSet.from_bytes(data, self._encoding)
+            match = DataSet.from_bytes(data, self._encoding)
         except DataSetError as error:
             raise RemoteProtocolError(
                 f"{self._connection.address} sent a match that is no data set: {error.message}"
             ) from error
+        return match if self._character_set is None else match.read_as(self._character_set)
 
     def _failure(self, response: CFindRSP) -> StatusError:
         comment = (response.error_comment or "").rstrip(". ")

@@ -68,6 +68,10 @@ _NODE = {
     "model": _TEXT,
     "associations": _INTEGER,
     "tls": _TABLE_OR_TRUTH,
+    "method": _TEXT,
+    "match_limit": _INTEGER,
+    "refused_levels": _TEXTS,
+    "character_set": _TEXT,
 }
 _NODE_TLS = {
     "ca": _TEXT,
@@ -140,6 +144,10 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "aet"), check_ae_title)
     check.value(node, (*where, "model"), _check_model)
     check.value(node, (*where, "associations"), _check_associations)
+    check.value(node, (*where, "method"), _check_method)
+    check.value(node, (*where, "match_limit"), _check_match_limit)
+    check.value(node, (*where, "refused_levels"), _check_refused_levels)
+    check.value(node, (*where, "character_set"), _check_character_set)
     tls = node.get("tls", {})
     if isinstance(tls, dict):
         check.table(tls, _NODE_TLS, (*where, "tls"))
@@ -176,6 +184,28 @@ def _check_tls_version(version: str) -> None:
 def _check_associations(number: int) -> None:
     if number < 1:
         raise ConfigError("A node needs at least 1 association.")
+
+
+def _check_method(method: str) -> None:
+    if method not in ("move", "get"):
+        raise ConfigError(f"{method!r} is no way to retrieve.", hint="Take move or get.")
+
+
+def _check_match_limit(number: int) -> None:
+    if number < 1:
+        raise ConfigError("A limit is at least 1 match.", hint="Leave it out for none.")
+
+
+def _check_refused_levels(levels: list[object]) -> None:
+    if not all(level in ("series", "image") for level in levels):
+        raise ConfigError("Queries can do without two levels.", hint='["series", "image"]')
+
+
+def _check_character_set(term: str) -> None:
+    from pypx.dicom.charset import is_known  # few nodes have one
+
+    if not is_known(term):
+        raise ConfigError(f"{term!r} is no character set of DICOM.", hint='Write "ISO_IR 192".')
 
 
 def _check_workers(number: int) -> None:

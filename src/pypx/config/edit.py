@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pypx.net.tls_settings import ClientTls
 
-__all__ = ["EDIT_TIMEOUT", "add_node", "remove_node"]
+__all__ = ["EDIT_TIMEOUT", "add_node", "change_node", "remove_node"]
 
 EDIT_TIMEOUT = 10.0
 _LOCK_POLL = 0.02
@@ -76,6 +76,53 @@ def remove_node(path: str, name: str, *, timeout: float = EDIT_TIMEOUT) -> bool:
     return _edit(path, edit, timeout)
 
 
+def change_node(
+    path: str, name: str, values: Mapping[str, Any], *, timeout: float = EDIT_TIMEOUT
+) -> bool:
+    """Change keys of a node; other arguments and the result are those of :func:`add_node`.
+
+    Args:
+        path: The file.
+        name: The node.
+        values: What the keys are to be; None takes one out.
+        timeout: As there.
+
+    Raises:
+        ConfigError: There is no such node, or the file cannot be read or written.
+    """
+
+    def edit(table: dict[str, Any]) -> None:
+        row = table.get("nodes", {}).get(name)
+        if row is None:
+            raise ConfigError(
+                f"There is no node {name!r} in {path}.", hint="px nodes list shows them."
+            )
+        for key, value in values.items():
+            row.pop(key, None)
+            if value is not None:
+                row[key] = value
+
+    def rewrite(text: str) -> str:
+        return _with_keys(text, name, values)
+
+    return _edit(path, edit, timeout, rewrite)
+
+
+def _with_keys(text: str, name: str, values: Mapping[str, Any]) -> str:
+    """Write keys below the header of a node, in the place of those that are there."""
+    import json  # writes texts, numbers and lists of texts as TOML has them, on one line
+
+    lines = text.splitlines()
+    headers = (f"[nodes.{name}]", f'[nodes."{name}"]')
+    found = (at for at, line in enumerate(lines) if line.partition("#")[0].strip() in headers)
+    start = next(found, len(lines)) + 1
+    tables = (at for at in range(start, len(lines)) if lines[at].lstrip().startswith("["))
+    end = next(tables, len(lines))
+    kept = [line for line in lines[start:end] if line.partition("=")[0].strip() not in values]
+    new = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    return "\n".join([*lines[:start], *new, *kept, *lines[end:], ""])
+
+
 def _row(node: Node) -> dict[str, Any]:
     row: dict[str, Any] = {"address": str(node.address)}
     if node.aet is not None:
@@ -86,6 +133,9 @@ def _row(node: Node) -> dict[str, Any]:
         row["associations"] = node.associations
     if node.tls is not None:
         row["tls"] = _tls(node.tls)
+    for key in ("method", "match_limit", "refused_levels", "character_set"):
+        if value := getattr(node, key):
+            row[key] = list(value) if isinstance(value, tuple) else value
     return row
 
 
@@ -96,8 +146,20 @@ def _tls(tls: ClientTls) -> bool | dict[str, str | bool]:
     return said or True
 
 
-def _edit(path: str, edit: Callable[[dict[str, Any]], None], timeout: float) -> bool:
+def _edit(
+    path: str,
+    edit: Callable[[dict[str, Any]], None],
+    timeout: float,
+    rewrite: Callable[[str], str] | None = None,
+) -> bool:
     """Change the table of a file under a lock, and replace the file when the new one is whole.
+
+    Args:
+        path: The file.
+        edit: Changes the table.
+        timeout: Seconds to wait for another process that edits the file.
+        rewrite: Changes the text to the same effect, comments and all; where it does not, or
+            there is none, the file is written anew.
 
     Returns:
         Whether comments were lost; the old file is then kept with the ending ``.bak``.
@@ -118,9 +180,12 @@ def _edit(path: str, edit: Callable[[dict[str, Any]], None], timeout: float) -> 
                 name: row for name, row in table.get("nodes", {}).items() if name not in before
             }
             new = f"{old.rstrip()}\n\n{tomli_w.dumps({'nodes': added})}".lstrip()
-            if not added or not _means(new, table):
+            if rewrite is not None:
+                new = rewrite(old)
+            is_edited = bool(added or rewrite) and _means(new, table)
+            if not is_edited:
                 new = tomli_w.dumps(table)
-            lost = "#" in old and not new.startswith(old.rstrip())
+            lost = "#" in old and not is_edited
             if lost:
                 _replace(f"{file}.bak", old)
             _replace(file, new)

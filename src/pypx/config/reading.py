@@ -84,6 +84,8 @@ def _table(file: str, text: str) -> dict[str, Any]:
 
 def _node(name: str, table: dict[str, Any]) -> Node:
     values = {**table, "address": Address.parse(table["address"])}
+    if "refused_levels" in values:
+        values["refused_levels"] = tuple(values["refused_levels"])
     tls = values.pop("tls", False)
     if tls is False:
         return Node(name, **values)

@@ -35,6 +35,10 @@ class Node:
         model: Its query/retrieve model: ``study`` or ``patient``.
         associations: At most so many at once.
         tls: How it speaks TLS; None if it does not.
+        method: Which way images are asked for first: ``move`` or ``get``; None for the usual.
+        match_limit: After how many matches it ends an answer; None where that is not known.
+        refused_levels: Levels below the study at which it refuses queries.
+        character_set: In which its text really is, where it declares another one or none.
     """
 
     name: str
@@ -43,6 +47,10 @@ class Node:
     model: str = "study"
     associations: int = 2
     tls: ClientTls | None = None
+    method: str | None = None
+    match_limit: int | None = None
+    refused_levels: tuple[str, ...] = ()
+    character_set: str | None = None
 
 
 @frozen

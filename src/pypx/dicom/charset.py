@@ -12,7 +12,14 @@ from functools import lru_cache
 
 from pypx.errors import DataSetError
 
-__all__ = ["CHARSET_VRS", "charset_for", "decode_text", "decode_text_checked", "encode_text"]
+__all__ = [
+    "CHARSET_VRS",
+    "charset_for",
+    "decode_text",
+    "decode_text_checked",
+    "encode_text",
+    "is_known",
+]
 
 #: The VRs that Specific Character Set applies to (PS3.5 §6.1.2.3); all others are ASCII.
 CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -79,6 +86,11 @@ def _number(term: str) -> str | None:
             number = squeezed.removeprefix(prefix)
             return number if number in _CODECS else None
     return _MISSPELLINGS.get(squeezed)
+
+
+def is_known(term: str) -> bool:
+    """Say whether this is a value of Specific Character Set that can be read."""
+    return _number(term) is not None
 
 
 @lru_cache(256)

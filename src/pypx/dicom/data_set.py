@@ -94,6 +94,17 @@ class DataSet:
         """
         return cls(compose(keywords, charsets), Encoding.EXPLICIT_LITTLE)
 
+    def read_as(self, character_set: str) -> DataSet:
+        """Give the same elements, their text read in another character set than is declared.
+
+        Args:
+            character_set: A term of Specific Character Set.
+        """
+        made = DataSet(self._elements.values(), self._encoding, notes=self._notes)
+        made._source = self._source
+        made._charsets = (character_set,)
+        return made
+
     def to_bytes(self, encoding: Encoding) -> bytes:
         """Write the data set, its elements in ascending order (PS3.5 §7.1).
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pypx.address import Address
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
@@ -46,10 +46,13 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Message)
 
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, "tuple[Any, ...]"]
+"""What ``socket.getaddrinfo`` says of one address of a host."""
+
 Secure = Callable[[socket.socket, Address, float], "TlsSocket"]
 """Make a connected socket secure within some seconds, or close it and raise TlsError."""
 
-__all__ = ["Connection", "Received", "Secure", "Timeouts"]
+__all__ = ["Connection", "Received", "Secure", "Timeouts", "connect", "look_up"]
 
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
 
@@ -133,7 +136,7 @@ class Connection:
             AssociationRejectedError, AssociationAbortedError: The peer does not want us.
             ConnectionLostError, RemoteProtocolError: The peer did something else.
         """
-        plain = _connect(address, timeouts.connect)
+        plain = connect(address, timeouts.connect)
         sock = plain if secure is None else secure(plain, address, timeouts.association)
         association = Association(
             Role.REQUESTOR, maximum_length=request.user_information.maximum_length
@@ -358,18 +361,31 @@ def _abort_wait(timeouts: Timeouts) -> float:
     return min(timeouts.release, 1.0)
 
 
-def _connect(address: Address, timeout: float) -> socket.socket:
-    """Try each address of the host until one answers, within ``timeout`` seconds in all."""
+def look_up(address: Address) -> Sequence[Place]:
+    """Give the places that the host name of an address stands for.
+
+    Raises:
+        NameLookupError: It stands for none.
+    """
     # As bytes, an ASCII name does not pass through the IDNA codec, whose import takes 2 ms.
     host = address.host.encode("ascii") if address.host.isascii() else address.host
     try:
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
+        return socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no valid name"
         raise NameLookupError(
             f"The host name {address.host!r} cannot be resolved: {reason}.",
             hint="Check the spelling, the network, or use the IP address.",
         ) from None
+
+
+def connect(address: Address, timeout: float) -> socket.socket:
+    """Try each place of the host until one answers, within ``timeout`` seconds in all.
+
+    Raises:
+        NetworkError: None does.
+    """
+    found = look_up(address)
     deadline = time.monotonic() + timeout
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, where in found:

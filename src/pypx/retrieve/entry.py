@@ -11,7 +11,9 @@ import socket
 from pypx.address import Address
 from pypx.receiver.allow import is_loopback
 
-__all__ = ["entry_for", "host_towards", "is_here"]
+__all__ = ["entry_for", "host_towards", "is_here", "seen_from"]
+
+_EVERYWHERE = ("", "0.0.0.0", "::")
 
 
 def host_towards(peer: Address) -> str:
@@ -42,6 +44,20 @@ def is_here(host: str) -> bool:
                 continue
             return True
     return False
+
+
+def seen_from(peer: Address, own: Address, bind: str) -> Address:
+    """Give our AE title and address as a peer sees it.
+
+    Args:
+        peer: Who looks.
+        own: Our AE title, host and port as this machine sees them.
+        bind: The address that our listener binds.
+    """
+    host = bind
+    if bind in _EVERYWHERE or (is_loopback(bind) and not is_loopback(peer.host)):
+        host = host_towards(peer)
+    return Address(own.ae_title, host, own.port)
 
 
 def entry_for(own: Address) -> str:

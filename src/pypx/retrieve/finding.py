@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pypx.client.query import Matches
     from pypx.dicom.data_set import DataSet
 
-__all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy", "check_keys"]
+__all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy", "check_keys", "study_axes"]
 
 _CLOSING = ("StudyInstanceUID", "AccessionNumber", "PatientID")
 # The likely ones first; what a study has besides is seen in its matches.
@@ -106,26 +106,26 @@ class Finder:
         client: Asks. While what was found is not at its end, it may need another association.
         model: The query/retrieve model, ``patient`` or ``study`` root.
         today: For ranges of dates that have no end.
+        match_limit: After how many matches it ends an answer; None where that is not known.
 
     Raises:
         ConfigError: There is no such model.
     """
 
-    def __init__(self, client: Client, *, model: Model | str = "study", today: date) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        model: Model | str = "study",
+        today: date,
+        match_limit: int | None = None,
+    ) -> None:
         self._client = client
         self._model = Model.parse(model)
         self._pacs = str(client.address)
-        dates = Dates("StudyDate", today)
-        modalities = Values("ModalitiesInStudy", _MODALITIES)
         axes: dict[str, tuple[Axis, ...]] = {
             "patient": (Dates("PatientBirthDate", today), Names("PatientName")),
-            "study": (
-                Uids("StudyInstanceUID"),
-                dates,
-                Times("StudyTime", "StudyDate"),
-                modalities,
-                Names("PatientName"),
-            ),
+            "study": study_axes(today),
             "series": (
                 Uids("SeriesInstanceUID"),
                 Values("Modality", _MODALITIES),
@@ -134,6 +134,9 @@ class Finder:
             "image": (Uids("SOPInstanceUID"), Numbers("InstanceNumber")),
         }
         self._levels = {name: _Level(name, own) for name, own in axes.items()}
+        if match_limit is not None:
+            for level in self._levels.values():
+                level.limit.confirm((match_limit, match_limit))
 
     def studies(self, keys: Keys) -> Whole[FoundStudy]:
         """Find studies; in the patient root model their patients first.
@@ -292,6 +295,21 @@ class Finder:
         usual = RETURN_KEYS[Level.parse(level)]
         allowed = {level, "patient"} if self._model is Model.STUDY else {level}
         return [key for key in usual if level_of(key) in allowed or key in UNIQUE_KEYS.values()]
+
+
+def study_axes(today: date) -> tuple[Axis, ...]:
+    """Give the axes along which queries for studies are split, in the order to try them.
+
+    Args:
+        today: For ranges of dates that have no end.
+    """
+    return (
+        Uids("StudyInstanceUID"),
+        Dates("StudyDate", today),
+        Times("StudyTime", "StudyDate"),
+        Values("ModalitiesInStudy", _MODALITIES),
+        Names("PatientName"),
+    )
 
 
 def check_keys(keys: Keys) -> None:

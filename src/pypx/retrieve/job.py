@@ -52,6 +52,9 @@ class Pacs:
         model: Its query/retrieve model.
         timeouts: How long each phase may take.
         tls: How it speaks TLS; None if it does not.
+        method: ``move`` or ``get``, which is tried first where the user leaves it open.
+        match_limit: After how many matches it ends an answer; None where that is not known.
+        character_set: In which its text really is; None for the one that it declares.
     """
 
     name: str
@@ -60,6 +63,9 @@ class Pacs:
     model: str = "study"
     timeouts: Timeouts = Timeouts()
     tls: ClientTls | None = None
+    method: str | None = None
+    match_limit: int | None = None
+    character_set: str | None = None
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -142,6 +148,8 @@ def preparing(
     methods = Methods(settings.method, settings.retries)
     if listening is None:
         methods.refuse(MOVE, "There is no listener here.")
+    elif pacs.method is not None:
+        methods.prefer(pacs.method)
     elif is_loopback(listening.bind) and not is_here(pacs.address.host):
         methods.prefer(GET)  # a C-MOVE cannot reach us
     with ExitStack() as stack:
@@ -169,11 +177,17 @@ def preparing(
                 model=pacs.model,
                 first_message_id=first_message_id,
                 tls=pacs.tls,
+                character_set=pacs.character_set,
             )
 
         def make_planner(client: Client) -> Planner:
             return Planner(
-                Finder(client, model=pacs.model, today=date.today()),
+                Finder(
+                    client,
+                    model=pacs.model,
+                    today=date.today(),
+                    match_limit=pacs.match_limit,
+                ),
                 ledger,
                 transfer,
                 max_studies=settings.max_studies,

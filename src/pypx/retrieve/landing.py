@@ -25,15 +25,14 @@ from pypx.errors import (
 from pypx.net.connection import Timeouts
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.tls_settings import ClientTls, ServerTls
-from pypx.receiver.allow import AllowRule, is_loopback
+from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import Observer
 from pypx.receiver.receiver import Receiver
-from pypx.retrieve.entry import host_towards
+from pypx.retrieve.entry import seen_from
 from pypx.values import frozen
 
 __all__ = ["Landing", "Listening", "is_listening"]
 
-_EVERYWHERE = ("", "0.0.0.0", "::")
 _PROBE = Timeouts(2.0, 2.0, 2.0, 2.0)
 
 
@@ -161,7 +160,4 @@ class Landing:
 
     def seen_from(self, peer: Address) -> Address:
         """Give our AE title and address as a peer sees it."""
-        host = self._listening.bind
-        if host in _EVERYWHERE or (is_loopback(host) and not is_loopback(peer.host)):
-            host = host_towards(peer)
-        return Address(self.own.ae_title, host, self.own.port)
+        return seen_from(peer, self.own, self._listening.bind)

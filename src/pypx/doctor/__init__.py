@@ -1,0 +1,1 @@
+"""A step by step diagnosis of one PACS: ``px doctor``, in Python."""
