@@ -23,8 +23,8 @@ def test_the_commands_are_shown_and_the_files_are_there(process: Px, temporary: 
     ran = process("demo")
     assert ran.code == 0, ran.err
     shown = [line for line in ran.out.splitlines() if line.startswith("$ px ")]
-    assert [line.split()[2] for line in shown] == ["echo", "find", "find", "move", "ls"]
-    assert f"{SAMPLE_INSTANCES} images sent to PYPX" in ran.out
+    assert [line.split()[2] for line in shown] == ["echo", "find", "find", "retrieve", "ls"]
+    assert f"Complete: all {SAMPLE_INSTANCES} instances are here." in ran.out
     (folder,) = temporary.glob("pypx-demo-*")
     assert len(list((folder / "archive").glob("[!.]*/**/*.dcm"))) == SAMPLE_INSTANCES
     assert ran.out.rstrip().endswith(f"PYPX_CONFIG={folder}/config.toml px ls")

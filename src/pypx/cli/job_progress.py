@@ -41,6 +41,7 @@ class JobProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._next_line = time.monotonic() + _LINE_EVERY
+        self._last = ""
 
     def __enter__(self) -> JobProgress:
         if self._out.live:
@@ -81,8 +82,8 @@ class JobProgress:
             done, total = _so_far(snapshot)
             known = total or None
             self._bar.update(self._task, completed=done, total=known, words=words)
-        elif now >= self._next_line:
-            self._next_line = now + _LINE_EVERY
+        elif now >= self._next_line and words != self._last:
+            self._next_line, self._last = now + _LINE_EVERY, words
             self._out.say(f"{self._title}: {words}.")
 
 
