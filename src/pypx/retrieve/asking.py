@@ -14,12 +14,10 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, Request, Transfer
 from pypx.client.client import Client
 from pypx.client.get import Get
-from pypx.client.move import Move, Progress, RetrieveResult
+from pypx.client.move import Move, Progress
 from pypx.client.sop_classes import SOPClasses
-from pypx.dimse.status import Category
 from pypx.errors import (
     ConfigError,
-    NetworkError,
     NoPresentationContextError,
     PeerTimeoutError,
     PypxError,
@@ -32,10 +30,11 @@ from pypx.retrieve.landing import Landing
 from pypx.retrieve.load import Load
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.outage import is_outage
+from pypx.retrieve.requests import Flight, Outcome, Step
 from pypx.retrieve.settings import Settings
 from pypx.values import frozen, replace
 
-__all__ = ["Asker", "Flight", "NoMethodError", "Shared", "Verdict"]
+__all__ = ["Asker", "NoMethodError", "Shared", "Verdict"]
 
 _BATCH = 100  # SOP Instance UIDs of one request
 _LOOK = 0.05  # seconds between the first looks at what came to another process
@@ -50,31 +49,6 @@ class NoMethodError(PypxError):
 
     exit_code = 4
     kind = "no-method"
-
-
-class Flight:
-    """A request under way, for who shows it and for who cancels it.
-
-    Attributes:
-        method: ``move`` or ``get``.
-        level: Of the request.
-        series: What it is about.
-        unit: What came.
-        progress: What the PACS says.
-    """
-
-    def __init__(self, method: str, level: str, series: LedgerSeries, unit: Unit) -> None:
-        self.method = method
-        self.level = level
-        self.series = series
-        self.unit = unit
-        self.progress = Progress()
-        self.operation: Move | Get | None = None
-
-    def cancel(self) -> None:
-        """Have a C-CANCEL sent, if the request has gone out."""
-        if self.operation is not None:
-            self.operation.cancel()
 
 
 @frozen
@@ -127,92 +101,6 @@ class Verdict:
     again_in: float | None = None
 
 
-@frozen
-class _Step:
-    """How a series is asked for.
-
-    Attributes:
-        method: ``move`` or ``get``.
-        level: ``study``, ``series`` or ``image``.
-        asked: How many instances it is about; None where that is not known.
-        missing: SOP Instance UID to SOP Class UID of these, where that is known.
-    """
-
-    method: str
-    level: str
-    asked: int | None
-    missing: Mapping[str, str] | None = None
-
-    def part(self, missing: Mapping[str, str]) -> _Step:
-        """Ask for these only."""
-        return replace(self, asked=len(missing), missing=missing)
-
-
-@frozen
-class _Outcome:
-    """How one request ended.
-
-    Attributes:
-        progress: The numbers of the PACS.
-        result: Its last word; None where there was none.
-        error: What went wrong.
-        arrived: How many instances came, those included that were here.
-    """
-
-    progress: Progress
-    result: RetrieveResult | None
-    error: PypxError | None
-    arrived: int
-
-    @property
-    def is_empty_success(self) -> bool:
-        """Success without anything sent: what PACS say that have too much to do."""
-        p = self.progress
-        said = (p.completed, p.failed, p.warning)
-        is_success = self.result is not None and self.result.category is Category.SUCCESS
-        return is_success and not self.arrived and not any(said)
-
-    @property
-    def is_overload(self) -> bool:
-        """Whether the PACS had no room for the request."""
-        status = self.error.status if isinstance(self.error, StatusError) else None
-        out_of_resources = status is not None and status >> 8 == 0xA7
-        # DCMTK 3.6 says A702 as well when it has tried and none of the sub-operations went well.
-        has_tried = bool(self.progress.failed)
-        return self.is_empty_success or (out_of_resources and not self.arrived and not has_tried)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the PACS did not even try, though it had room."""
-        is_answered = isinstance(self.error, StatusError) and not self.is_overload
-        return is_answered and not self.arrived and not self.progress.failed
-
-    @property
-    def is_vain(self) -> bool:
-        """Whether the method is to blame that nothing came, as far as can be seen."""
-        is_lost = isinstance(self.error, NetworkError) and not isinstance(
-            self.error, PeerTimeoutError
-        )
-        return not self.arrived and not is_lost and not self.is_overload
-
-    @property
-    def sent(self) -> int:
-        """How many instances the PACS says that it sent."""
-        return (self.progress.completed or 0) + (self.progress.warning or 0)
-
-    def reason(self) -> str:
-        """Say what was wrong, in a sentence; empty if nothing was."""
-        if self.error is not None:
-            return self.error.message
-        if self.is_empty_success:
-            return "The PACS reported success, but sent nothing."
-        if self.progress.failed:
-            return f"The PACS reported {self.progress.failed} failed sub-operations."
-        if self.sent > self.arrived:
-            return f"The PACS says that it sent {self.sent} instances, and {self.arrived} arrived."
-        return ""
-
-
 class Asker:
     """Asks one PACS over one client.
 
@@ -260,7 +148,7 @@ class Asker:
 
     # How
 
-    def _choose(self, series: LedgerSeries, before: int, together: Sequence[LedgerSeries]) -> _Step:
+    def _choose(self, series: LedgerSeries, before: int, together: Sequence[LedgerSeries]) -> Step:
         """Decide how to ask: all of a series at first, then only for what is missing."""
         methods, settings = self._shared.methods, self._shared.settings
         method = methods.choose(series.attempts)
@@ -275,19 +163,19 @@ class Asker:
         if together or not series.series_instance_uid:
             counts = [one.expected for one in (series, *together)]
             known = [count for count in counts if count is not None]
-            return _Step(method, "study", sum(known) if len(known) == len(counts) else None)
+            return Step(method, "study", sum(known) if len(known) == len(counts) else None)
         if series.basis != "instances":
-            return _Step(method, "series", series.expected)
+            return Step(method, "series", series.expected)
         in_vain = before == 0 and series.attempts >= settings.retries - 1 > 0
         is_part = before or settings.by == "image" or in_vain
         level = "image" if is_part and methods.takes_images(series.pk) else "series"
         missing = self._shared.ledger.missing(series)
-        return _Step(method, level, len(missing), missing)
+        return Step(method, level, len(missing), missing)
 
-    def _perform(self, series: LedgerSeries, step: _Step) -> _Outcome:
+    def _perform(self, series: LedgerSeries, step: Step) -> Outcome:
         if step.level != "image":
             return self._request(series, step)
-        outcome = _Outcome(Progress(), None, None, 0)
+        outcome = Outcome(Progress(), None, None, 0)
         size = 1 if self._shared.methods.lists_refused else _BATCH
         for batch in _batches(step.missing or {}, size):
             outcome = self._request(series, step.part(batch))
@@ -298,8 +186,8 @@ class Asker:
         return outcome
 
     def _after_refusal(
-        self, series: LedgerSeries, step: _Step, batch: Mapping[str, str], outcome: _Outcome
-    ) -> _Outcome:
+        self, series: LedgerSeries, step: Step, batch: Mapping[str, str], outcome: Outcome
+    ) -> Outcome:
         """Ask for each instance of a list that was refused, to learn what is refused of it."""
         if len(batch) == 1:
             self._shared.methods.image_refused(series.pk)
@@ -317,7 +205,7 @@ class Asker:
 
     # One request
 
-    def _request(self, series: LedgerSeries, step: _Step) -> _Outcome:
+    def _request(self, series: LedgerSeries, step: Step) -> Outcome:
         """Make one request, from the line in the ledger to the last instance that comes of it."""
         shared = self._shared
         request = shared.ledger.note_request(
@@ -349,7 +237,7 @@ class Asker:
             self._take_extras(series, unit)
         result = flight.operation.result if flight.operation is not None else None
         arrived = self._arrived(series, unit) + unit.again
-        outcome = _Outcome(flight.progress, result, error, arrived)
+        outcome = Outcome(flight.progress, result, error, arrived)
         self._close_request(request, outcome, time.monotonic() - started)
         if error is not None and flight.operation is None and self._is_end(error):
             raise error  # the PACS was not even asked
@@ -361,7 +249,7 @@ class Asker:
         has_no_port = isinstance(error, ConfigError) and MOVE in self._shared.methods.refused
         return is_outage(error) or (has_no_port and self._shared.settings.method == MOVE)
 
-    def _begin(self, series: LedgerSeries, step: _Step, flight: Flight) -> Move | Get:
+    def _begin(self, series: LedgerSeries, step: Step, flight: Flight) -> Move | Get:
         keys = {"StudyInstanceUID": series.study_instance_uid}
         if self._shared.model == "patient":
             keys = {"PatientID": series.patient_id, **keys}
@@ -404,7 +292,7 @@ class Asker:
         elif landing.receiver is None and self._shared.settings.max_rate is not None:
             self._shared.tell(f"The listener on {where} is of another process: no --max-rate.")
 
-    def _begin_get(self, step: _Step, keys: Mapping[str, str], flight: Flight) -> Get:
+    def _begin_get(self, step: Step, keys: Mapping[str, str], flight: Flight) -> Get:
         """Send a C-GET with contexts for just the SOP classes that are to come."""
         classes = tuple(dict.fromkeys((step.missing or {}).values()))
         known = SOPClasses(classes, exact=True) if classes and all(classes) else None
@@ -486,7 +374,7 @@ class Asker:
                     shared.transfer, series.study_instance_uid, series.series_instance_uid, uid
                 )
 
-    def _close_request(self, request: int, outcome: _Outcome, seconds: float) -> None:
+    def _close_request(self, request: int, outcome: Outcome, seconds: float) -> None:
         progress, result = outcome.progress, outcome.result
         status = result.status if result is not None else None
         if status is None and isinstance(outcome.error, StatusError):
@@ -505,7 +393,7 @@ class Asker:
 
     # What follows
 
-    def _learn(self, step: _Step, outcome: _Outcome, seconds: float) -> None:
+    def _learn(self, step: Step, outcome: Outcome, seconds: float) -> None:
         """Draw the conclusions for the requests to come."""
         shared, error = self._shared, outcome.error
         status = error.status if isinstance(error, StatusError) else None
@@ -536,7 +424,7 @@ class Asker:
         if step.method == MOVE and shared.landing is not None:
             self._doubt_listener(shared.landing, outcome)
 
-    def _doubt_listener(self, landing: Landing, outcome: _Outcome) -> None:
+    def _doubt_listener(self, landing: Landing, outcome: Outcome) -> None:
         """Say so where a PACS sends to a listener of another process, and nothing comes here."""
         if outcome.sent and not outcome.arrived and landing.receiver is None:
             self._shared.tell(
@@ -555,7 +443,7 @@ class Asker:
         entry = entry_for(landing.seen_from(self._client.address))
         self._shared.tell(f"So that it can send to us, its administrator enters\n{entry}")
 
-    def _judge(self, series: LedgerSeries, before: int, step: _Step, outcome: _Outcome) -> Verdict:
+    def _judge(self, series: LedgerSeries, before: int, step: Step, outcome: Outcome) -> Verdict:
         """Compare with what was expected, and decide whether to ask again."""
         shared = self._shared
         here = shared.ledger.here(series)
@@ -580,14 +468,14 @@ class Asker:
         )
 
     def _again(
-        self, series: LedgerSeries, here: int, attempts: int, pause: float, outcome: _Outcome
+        self, series: LedgerSeries, here: int, attempts: int, pause: float, outcome: Outcome
     ) -> Verdict:
         reason = outcome.reason()
         series = replace(series, received=here, attempts=attempts, reason=reason)
         self._note(series, "busy", reason)
         return Verdict(series, pause)
 
-    def _why(self, series: LedgerSeries, here: int, outcome: _Outcome) -> str:
+    def _why(self, series: LedgerSeries, here: int, outcome: Outcome) -> str:
         if series.expected is None:
             return outcome.reason() or "Nothing came of it."
         missing = series.expected - here

@@ -30,9 +30,10 @@ from pypx.errors import (
     PypxError,
     RemoteProtocolError,
 )
-from pypx.retrieve.asking import Asker, Flight, Shared
+from pypx.retrieve.asking import Asker, Shared
 from pypx.retrieve.outage import is_busy, is_outage
 from pypx.retrieve.planning import Planner
+from pypx.retrieve.requests import Flight
 from pypx.retrieve.turns import Turn, Turns
 from pypx.values import frozen, replace
 
