@@ -94,15 +94,19 @@ class TestTransfers:
         ledger.set_state(ledger.begin("hospital", {}, "a"), "complete")
         assert [one.state for one in ledger.unsettled("2020")] == ["running", "failed"]
 
-    def test_old_ones_are_forgotten_with_all_their_rows(
-        self, archive: Archive, ledger: Ledger
-    ) -> None:
+    def test_at_the_end_nobody_is_busy(self, ledger: Ledger) -> None:
+        transfer = plan(ledger, [1, 2])
+        taken = ledger.next_series(transfer)
+        assert taken is not None and ledger.series_of(taken.pk).state == "busy"
+        ledger.set_state(transfer, "failed", "why")
+        assert {one.state for one in ledger.series(transfer)} == {"open"}
+
+    def test_one_is_removed_with_all_its_rows(self, archive: Archive, ledger: Ledger) -> None:
         old, running = plan(ledger, [1, 2], state="incomplete"), plan(ledger, [1])
         series = next(ledger.series(old))
         ledger.note_request(old, series, "move", "series", 2)
         ledger.add_extra(old, "1", "1.1", "1.1.1")
-        assert ledger.forget("2020") == 0
-        assert ledger.forget("2999") == 1
+        ledger.remove(old)
         assert ledger.transfers() == [running]
         tables = [table for table in schema.TABLES if table.startswith("transfer_")]
         left = {table: count_of(archive, table) for table in tables}

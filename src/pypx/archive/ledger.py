@@ -99,7 +99,7 @@ class Ledger(QueryLedger, SeriesLedger):
     def set_state(
         self, transfer: Transfer, state: str, reason: str = "", seconds: float = 0.0
     ) -> None:
-        """Say how a transfer stands.
+        """Say how a transfer stands; at its end nobody is busy with anything of it.
 
         Args:
             transfer: Which.
@@ -108,11 +108,14 @@ class Ledger(QueryLedger, SeriesLedger):
             seconds: How long it worked since it was begun or resumed.
         """
         ended = "" if state == "running" else iso_time(time.time_ns())
-        self._change(
-            "UPDATE transfer SET state = ?, reason = ?, ended_at = ?, seconds = seconds + ?"
-            " WHERE pk = ? AND id = ?",
-            (state, reason, ended, seconds, transfer.pk, transfer.id),
-        )
+        with self._changing(transfer) as connection:
+            connection.execute(
+                "UPDATE transfer SET state = ?, reason = ?, ended_at = ?, seconds = seconds + ?"
+                " WHERE pk = ?",
+                (state, reason, ended, seconds, transfer.pk),
+            )
+            for statement in ledger_rows.RELEASE if ended else ():
+                connection.execute(statement, (transfer.pk,))
 
     def note(self, transfer: Transfer, sentence: str) -> None:
         """Keep a sentence for the report, once."""
@@ -148,13 +151,6 @@ class Ledger(QueryLedger, SeriesLedger):
                 (node,),
             ).fetchone()
         return row[0] / row[1] if row[0] and row[1] else None
-
-    def forget(self, before: str) -> int:
-        """Remove transfers that began before a time (ISO 8601, UTC); say how many."""
-        with self._index.transaction() as connection:
-            return connection.execute(
-                "DELETE FROM transfer WHERE began_at < ? AND state <> 'running'", (before,)
-            ).rowcount
 
     def totals(self, transfer: Transfer) -> Totals:
         """Sum a transfer up; a series counts as it was last noted down, one under way as it is."""

@@ -19,6 +19,7 @@ __all__ = [
     "OF_STUDY",
     "PLANNED",
     "QUERY_COLUMNS",
+    "RELEASE",
     "RESUME",
     "SERIES",
     "SETTLED",
@@ -74,6 +75,10 @@ MISSING = (
     "SELECT e.sop_instance_uid, e.sop_class_uid FROM transfer_instance e"
     " WHERE e.series_pk = ? AND NOT EXISTS"
     " (SELECT 1 FROM instance i WHERE i.sop_instance_uid = e.sop_instance_uid)"
+)
+RELEASE = tuple(
+    f"UPDATE {table} SET state = 'open' WHERE transfer_pk = ? AND state = 'busy'"
+    for table in ("transfer_query", "transfer_study", "transfer_series")
 )
 RESUME = (
     """UPDATE transfer_query SET state = 'open', reason = '' WHERE transfer_pk = :transfer
