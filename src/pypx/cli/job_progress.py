@@ -6,13 +6,16 @@ then. What a job is does not belong here.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pypx.archive.transfers import Transfer
 from pypx.cli.live import Rate
-from pypx.cli.output import Output
+from pypx.cli.output import Output, visible
 from pypx.cli.show import count, size
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["JobProgress", "describe", "duration"]
 
 _LINE_EVERY = 10.0  # seconds
+_DRAW_EVERY = 0.5
 _SPAN = 20.0  # seconds over which the rate is taken
 
 
@@ -36,12 +40,13 @@ class JobProgress:
 
     def __init__(self, out: Output, transfer: Transfer) -> None:
         self._out = out
-        self._title = f"{transfer.node} {transfer.id}"
+        self._title = visible(f"{transfer.node} {transfer.id}")
         self._rate = Rate(_SPAN)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._next_line = time.monotonic() + _LINE_EVERY
+        self._next = time.monotonic() + (0 if out.live else _LINE_EVERY)
         self._last = ""
+        self._lock = threading.RLock()
 
     def __enter__(self) -> JobProgress:
         if self._out.live:
@@ -60,9 +65,23 @@ class JobProgress:
             TextColumn("{task.fields[words]}", markup=False),
             console=Console(file=sys.stderr),
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,  # it would break lines that people copy
         )
-        self._bar.start()
         self._task = self._bar.add_task(self._title, total=None, words="asking what there is")
+        self._bar.start()
+        self._out.room = self._room
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Take the bar away while somebody writes a line."""
+        assert self._bar is not None
+        with self._lock:
+            self._bar.stop()
+            try:
+                yield
+            finally:
+                self._bar.start()
 
     def __exit__(
         self,
@@ -71,19 +90,29 @@ class JobProgress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._out.room = nullcontext
+            with self._lock:
+                self._bar.stop()
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Show how the job stands."""
+    def show(self, look: Callable[[], Snapshot]) -> None:
+        """Show how the job stands, if it is time to.
+
+        Args:
+            look: Looks at the job, which takes a while if it is a large one.
+        """
         now = time.monotonic()
+        if now < self._next:
+            return
+        snapshot = look()
         images, received = self._rate.at(now, snapshot.instances, snapshot.bytes)
-        words = describe(snapshot, images, received)
+        words = visible(describe(snapshot, images, received))
+        self._next = time.monotonic() + (_LINE_EVERY if self._bar is None else _DRAW_EVERY)
         if self._bar is not None and self._task is not None:
             done, total = _so_far(snapshot)
-            known = total or None
-            self._bar.update(self._task, completed=done, total=known, words=words)
-        elif now >= self._next_line and words != self._last:
-            self._next_line, self._last = now + _LINE_EVERY, words
+            with self._lock:
+                self._bar.update(self._task, completed=done, total=total or None, words=words)
+        elif words != self._last:
+            self._last = words
             self._out.say(f"{self._title}: {words}.")
 
 

@@ -256,7 +256,7 @@ class Retrieving:
                         if not job.wait(_GRACE):
                             job.leave()
                         break
-                    progress.show(job.snapshot())
+                    progress.show(job.snapshot)
         finally:
             interrupts.cancel = None
 
