@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
+    "support-bundle": "Collect what helps to find a fault, without patients.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
@@ -50,7 +51,7 @@ def load_command(name: str) -> click.Command:
     Args:
         name: A key of :data:`COMMANDS`.
     """
-    command = import_module(f"pypx.cli.{name}").command
+    command = import_module(f"pypx.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)  # each module has one by that name
     return command
 
