@@ -160,7 +160,7 @@ class Pseudonyms:
         """Give a text in which a hash stands for each identifier."""
         if self.shown or not text:
             return text
-        found = [value for value in self._values if value.lower() in text.lower()]
+        found = [value for value in list(self._values) if value.lower() in text.lower()]
         below = bool(self.archive) and f"{self.archive}/" in text
         if not found and not below and "^" not in text:
             return text
@@ -204,7 +204,7 @@ def _pattern(value: str) -> str:
 
     escaped = re.escape(value)
     if len(value) < _SHORT:
-        return rf"(?<=['\"]){escaped}(?=['\"])"  # "1" is in many texts, but not as a value
+        return rf"(?<=['\"=]){escaped}(?!\w)"  # "1" is in many texts, but not as a value
     return rf"(?<!\w){escaped}(?!\w)"
 
 

@@ -37,6 +37,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "verify",
             "index",
             "nodes",
+            "support-bundle",
             "demo",
         )
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pypx.archive.files import unique
 from pypx.archive.locks import TransferLock
 from pypx.archive.transfers import Query, Standing, Transfer
+from pypx.cli.auditing import audited
 from pypx.cli.job_progress import JobProgress
 from pypx.cli.jobs import resolve
 from pypx.cli.options import Invocation
@@ -20,6 +21,7 @@ from pypx.cli.retrieved import show_plan, show_result
 from pypx.cli.show import count
 from pypx.config.amounts import parse_size
 from pypx.errors import CancelledError, ConfigError, PypxError
+from pypx.receiver.observers import Observers
 from pypx.retrieve.finding import check_keys
 from pypx.retrieve.job import Pacs, fingerprint, preparing
 from pypx.retrieve.landing import Listening
@@ -117,6 +119,7 @@ class Retrieving:
             transfer, node = self._transfer(archive, rows, stack)
             if self._node is None:
                 settings = self._settings(node)
+            trail = stack.enter_context(audited(invocation, archive))
             watch = stack.enter_context(watching(invocation, archive))
             job = stack.enter_context(
                 preparing(
@@ -126,7 +129,7 @@ class Retrieving:
                     settings,
                     listening=self._listening(node),
                     min_free=parse_size(config.listen.min_free),
-                    observer=watch,
+                    observer=watch if trail is None else Observers(watch, trail),
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
                     on_query=self._take_query,
@@ -166,6 +169,7 @@ class Retrieving:
         from pypx.cli.lists import read_list
 
         rows = stack.enter_context(closing(read_list(path, note=self._out.warn)))
+        rows.learn = self._out.identifiers.learn
         check_keys(self._keys, rows)
         if not self._options.dry_run:
             self._results = stack.enter_context(ListResults(path, rows.columns))
