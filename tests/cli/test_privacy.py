@@ -116,3 +116,16 @@ def test_what_came_in_the_audit_trail(px: Px, pacs: Pacs, port: int, home: Path)
     stored = [path for path in (home / "pypx").rglob("*") if path.is_file()]
     assert stored
     assert {path.stat().st_mode & 0o777 for path in stored} == {0o600}
+
+
+def test_what_a_retrieval_brings_in_the_audit_trail(
+    px: Px, pacs: Pacs, port: int, home: Path
+) -> None:
+    write_config(home, f'[listen]\nport = {port}\n[audit]\nto = "file:{home}/audit.log"\n')
+    keys = ["-k", "PatientID=DEMO-*", "--method", "move"]
+    ran = px("retrieve", pacs.address, *keys)
+    assert ran.code == 0, ran.err
+    text = (home / "audit.log").read_text()
+    assert "DICOM Instances Transferred" in text
+    assert 'ParticipantObjectID="DEMO-' in text
+    assert "DEMO-" not in ran.err
