@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pypx.archive import Archive
+from pypx.archive.locks import TransferLock
 from pypx.cli import retrieving
 from pypx.cli.options import Invocation
 from pypx.net.connection import Timeouts
@@ -237,6 +238,20 @@ def test_a_plan_that_is_interrupted(
         ran = retrieve(scripted.address, "-k", "PatientID=1", "--dry-run", "--json")
     assert (ran.code, ran.json["error"]["kind"]) == (130, "cancelled")
     assert px("status", "--json").json["transfers"] == []
+
+
+def test_a_plan_whose_process_was_killed_is_forgotten(
+    px: Px, retrieve: Retrieve, serve: Serve, home: Path
+) -> None:
+    with Archive(home / "pypx") as archive:
+        left, made = (archive.ledger.begin("hospital", {}, name) for name in "ab")
+        for one in (left, made):
+            archive.ledger.set_state(one, "planned")
+        assert px("status").code == 0
+        with TransferLock.acquire(archive.root, made.id):
+            assert retrieve(serve(), *CT, "--dry-run").code == 0
+        (job,) = px("status", "--json").json["transfers"]
+        assert (job["id"], job["state"]) == (made.id, "planned")
 
 
 # How it can end ---------------------------------------------------------------------------
