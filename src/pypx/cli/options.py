@@ -134,7 +134,7 @@ class Invocation:
         if not create and not root.is_dir():
             raise ConfigError(
                 f"There is no archive at {root}.",
-                hint="px listen or px move makes it; --archive and PYPX_ARCHIVE name another.",
+                hint="px listen or px retrieve makes it; --archive and PYPX_ARCHIVE name another.",
             )
         if self.config.layout is not None:
             options["layout"] = self.config.layout

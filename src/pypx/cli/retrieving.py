@@ -38,6 +38,7 @@ __all__ = ["Retrieving"]
 _LOOK = 0.2  # seconds between looks at the job
 _GRACE = 6.0  # seconds for requests to end that were cancelled: a C-CANCEL has five
 _DRY_RUN = "planned"
+_RECENT = 20  # jobs
 
 
 class Retrieving:
@@ -150,6 +151,7 @@ class Retrieving:
         if self._node is None:
             return self._resumed(archive, stack)
         node, ledger = self._node, archive.ledger
+        _forget_plans(archive)
         wanted = {
             "node": node.name,
             "address": str(node.address),
@@ -161,8 +163,8 @@ class Retrieving:
         if self._options.dry_run:  # which nobody goes on with
             transfer = ledger.begin(node.name, wanted, unique())
             stack.callback(ledger.remove, transfer)
-            ledger.set_state(transfer, _DRY_RUN)
             self._hold(archive, transfer, stack)
+            ledger.set_state(transfer, _DRY_RUN)
             self._add_queries(archive, transfer)
             return transfer, node
         mark = fingerprint(wanted)
@@ -314,3 +316,10 @@ class Retrieving:
         except ArchiveError as error:
             failure = failure or error
         return failure
+
+
+def _forget_plans(archive: Archive) -> None:
+    """Remove plans of processes that were killed."""
+    for old in archive.ledger.transfers(_RECENT):
+        if old.state == _DRY_RUN and not TransferLock.is_held(archive.root, old.id):
+            archive.ledger.remove(old)
