@@ -315,12 +315,13 @@ class ServedAssociation:
         self._cut_for = reason
         self._channel.cut()
 
-    def run(self, provider: Provider, negotiate: Negotiate) -> None:
+    def run(self, provider: Provider, negotiate: Negotiate, over: Callable[[], None]) -> None:
         """Negotiate and serve until the association is over; note why in ``failure``.
 
         Args:
             provider: What is offered; its ``ended`` is the caller's to call.
             negotiate: Answers the association request, for the provider.
+            over: Called when the association is over, before its peer can know.
         """
         association = self._channel.session.association
         try:
@@ -332,12 +333,15 @@ class ServedAssociation:
                 while True:
                     self._serve(provider.services, self.next_message())
         except _Ended:
+            over()
             association.release_response(time.monotonic())
         except RemoteProtocolError as error:
             self._fail(error)
+            over()
             self._channel.session.abort_for(error, time.monotonic())
         except PypxError as error:
             self._fail(error)
+            over()
             self.abort()
         self._channel.finish(_CLOSE_WAIT)
 

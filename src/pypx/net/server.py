@@ -160,12 +160,18 @@ class Server:
             seated = True
             answer = self._provider.negotiate(request, caller)
             if isinstance(answer, AAssociateRJ):  # and waits for its end, which takes no seat
-                seated = False
-                self._seats.leave(caller.host)
+                leave()
             return answer
 
+        def leave() -> None:
+            """Give the seat up, before the peer knows that it may come again."""
+            nonlocal seated
+            if seated:
+                seated = False
+                self._seats.leave(served.host)
+
         try:
-            served.run(self._provider, negotiate)
+            served.run(self._provider, negotiate, leave)
         except Exception:  # noqa: BLE001
             # A receiver never dies of one association: whatever went wrong in this
             # one is a defect of ours, told with its traceback, and the others go on.
@@ -173,8 +179,7 @@ class Server:
             served.abort()
         finally:
             served.close()
-            if seated:
-                self._seats.leave(served.host)
+            leave()
             try:
                 if served.request is not None:
                     self._provider.ended(served)
