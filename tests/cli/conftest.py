@@ -201,11 +201,14 @@ def retrieve(px: Px, soon: Path, listener_port: int) -> Callable[..., Ran]:
 
 
 def result_rows(path: Path) -> list[tuple[str, str]]:
-    """Give number and status of each line of the results of a list."""
+    """Give number and status of each line of the results of a list, which come in any order."""
     import csv
 
     with Path(f"{path}.result.csv").open(encoding="utf-8", newline="") as file:
-        return [(line["row"], line["status"]) for line in csv.DictReader(file)]
+        return sorted(
+            [(line["row"], line["status"]) for line in csv.DictReader(file)],
+            key=lambda row: int(row[0]),
+        )
 
 
 def stored(home: Path) -> int:

@@ -451,7 +451,9 @@ def _lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_manifest_and_the_report(retrieve: Retrieve, serve: Serve, tmp_path: Path) -> None:
+def test_the_manifest_and_the_report(
+    px: Px, retrieve: Retrieve, serve: Serve, tmp_path: Path
+) -> None:
     names = [tmp_path / name for name in ("job.csv", "job.json", "job.html")]
     assert retrieve(serve(), *MR, "-k", "SeriesDescription=T1*").code == 0
     files = ("--manifest", names[0], "--report", names[2])
@@ -462,6 +464,8 @@ def test_the_manifest_and_the_report(retrieve: Retrieve, serve: Serve, tmp_path:
         path = Path(line["path"]) if line["path"] else None
         assert (path is not None and path.is_file()) == (line["status"] == "here-before")
     assert "Incomplete" in names[2].read_text(encoding="utf-8")
+    (study,) = px("ls", "--json").json
+    assert study["completeness"] == "incomplete"
     assert retrieve(serve(), *MR, "--manifest", names[1]).code == 0
     instances = json.loads(names[1].read_text(encoding="utf-8"))["instances"]
     assert len(instances) == MR_IMAGES
@@ -556,7 +560,7 @@ def test_outside_the_hours_it_sleeps_and_says_until_when(
     retrieve: Retrieve, serve: Serve, home: Path
 ) -> None:
     hours = _closed()
-    threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     ran = retrieve(serve(), *CT, "--between", hours)
     assert ran.code == 130
     until = hours.partition("-")[0]
@@ -572,8 +576,8 @@ def test_inside_the_hours_it_asks(retrieve: Retrieve, serve: Serve) -> None:
 
 @pytest.mark.parametrize("method", ["move", "get"])
 def test_the_rate_is_limited(retrieve: Retrieve, serve: Serve, method: str) -> None:
-    rate = 60_000  # 12 images of 9 kB; those of the first second come at once
-    ran = retrieve(serve(), *CT, "--max-rate", "60k/s", "--method", method, "--json")
+    rate = 80_000  # 12 images of 9 kB; those of the first second come at once
+    ran = retrieve(serve(), *CT, "--max-rate", "80k/s", "--method", method, "--json")
     assert ran.code == 0
     assert 0.8 * (ran.json["bytes"] - rate) / rate < ran.json["seconds"] < 3
 

@@ -11,7 +11,6 @@ import os
 import random
 import struct
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -50,6 +49,19 @@ def cut_power(where: Path) -> None:
         os.close(fd)
 
 
+def repair(disk: Path) -> None:
+    """Make the file system usable again: as a starting system does, else as its keeper would.
+
+    Without a log a cut may leave what -p does not mend by itself (exit code 4).
+    """
+    for answer in ("-p", "-y"):
+        command = [require("e2fsck"), answer, str(disk)]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if checked.returncode in (0, 1):
+            return
+    pytest.fail(f"not mended: {checked.stdout}")
+
+
 def round_of(
     child: Child,
     disk: Path,
@@ -57,7 +69,7 @@ def round_of(
     durability: str,
     acknowledged: int,
     *,
-    fsck: Sequence[str] = (),
+    fsck: bool = False,
     honest: bool = True,
 ) -> list[str]:
     """Receive until so much is acknowledged, cut the power, and give what is lost.
@@ -71,7 +83,7 @@ def round_of(
         acknowledged: How much of one sender.
         honest: Whether a sync that the cut meets fails; where it may seem to succeed, what is
             acknowledged in that moment does not count.
-        fsck: What a system runs when it starts; without a log it makes the disk usable again.
+        fsck: Whether the disk is checked first; without a log that makes it usable again.
     """
     mountpoint = disk.with_name("mnt")
     port = free_port()
@@ -88,9 +100,7 @@ def round_of(
             child.kill()
     check_senders(senders, refusals=frozenset({0xA700}))  # the disk was gone
     if fsck:
-        command = [require(fsck[0]), *fsck[1:], str(disk)]
-        checked = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-        assert checked.returncode in (0, 1)
+        repair(disk)
     with mounted(mountpoint, "-o", "loop", str(disk)):
         return lost(mountpoint / "archive", before)
 
@@ -107,7 +117,7 @@ def test_d11_cut_after_random_acknowledgements(disk: Path, rounds: int, child: C
     before: list[Sender] = []
     for _ in range(rounds):
         acknowledged = chance.randint(1, MOST_ACKNOWLEDGED)
-        assert round_of(child, disk, before, "full", acknowledged, fsck=("e2fsck", "-p")) == []
+        assert round_of(child, disk, before, "full", acknowledged, fsck=True) == []
 
 
 @pytest.mark.timeout(60)

@@ -330,4 +330,4 @@ def test_c18_nothing(scene: Scene) -> None:
 
 def test_c19_another_instance_than_announced(scene: Scene) -> None:
     send(scene, data_set(1), "1.2.3.4.77", expected=(0xA900,))
-    assert [Path(path).name for path in scene.tree() if "77" in path.name] == []
+    assert [Path(path).name for path in scene.tree() if "1.2.3.4.77" in path.name] == []

@@ -315,7 +315,12 @@ class ServedAssociation:
         self._cut_for = reason
         self._channel.cut()
 
-    def run(self, provider: Provider, negotiate: Negotiate, over: Callable[[], None]) -> None:
+    def run(
+        self,
+        provider: Provider,
+        negotiate: Negotiate,
+        over: Callable[[], None] = lambda: None,
+    ) -> None:
         """Negotiate and serve until the association is over; note why in ``failure``.
 
         Args:
