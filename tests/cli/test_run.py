@@ -38,6 +38,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "index",
             "nodes",
             "doctor",
+            "support-bundle",
             "demo",
         )
     ]

@@ -235,7 +235,7 @@ def test_hostile_names(px: Px, folder: Path) -> None:
     ("arguments", "says"),
     [
         (["/nowhere/at/all"], "There is no file or folder /nowhere/at/all."),
-        (["PatientID=4711"], "Write -k PatientID=4711."),
+        (["PatientID=4711"], "Write -k PatientID=VALUE."),
         ([], "It is not said what is to be sent."),
         (["-k", "PatientID"], "It is not said what is to be sent."),
         (["/", "-k", "PatientID=1"], "Keys select from the archive"),

@@ -29,6 +29,7 @@ COMMANDS = {
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
     "doctor": "What works with a PACS, step by step, and what to try.",
+    "support-bundle": "Collect what helps to find a fault, without patients.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
@@ -51,7 +52,7 @@ def load_command(name: str) -> click.Command:
     Args:
         name: A key of :data:`COMMANDS`.
     """
-    command = import_module(f"pypx.cli.{name}").command
+    command = import_module(f"pypx.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)  # each module has one by that name
     return command
 

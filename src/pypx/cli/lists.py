@@ -8,7 +8,7 @@ here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
 
@@ -71,10 +71,12 @@ class ListRows(Iterator[ListRow]):
     Attributes:
         name: What the file is called in sentences.
         columns: The keys that the headings name.
+        learn: Hears each value with its key: some identify a patient.
     """
 
     def __init__(self, sheet: Sheet) -> None:
         self.name = sheet.name
+        self.learn: Callable[[str, str], None] = lambda keyword, value: None
         self._sheet = sheet
         self._lines = sheet.lines()
         self._headings = _Headings(sheet, self._next_line())
@@ -114,9 +116,13 @@ class ListRows(Iterator[ListRow]):
             try:
                 value = self._value(cell, keyword, vr)
             except CellError as error:
+                for word in str(error).split():
+                    if any(map(str.isdigit, word)):
+                        self.learn(keyword, word.strip("'\",.:"))
                 errors.append(f"{keyword or f'column {position + 1}'} {error}")
             else:
                 if value:
+                    self.learn(keyword, value)
                     keys[keyword] = value
         if keys and not errors and not any(value.strip("*") for value in keys.values()):
             errors.append("it has no value, and would ask for everything")

@@ -18,6 +18,7 @@ from pypx.cli.interrupt import Interrupts
 from pypx.cli.output import Output
 from pypx.config import Config, Node, load
 from pypx.errors import ArchiveError, ConfigError
+from pypx.modes import set_umask
 from pypx.values import replace
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Invocation:
             ConfigError: It is wrong.
         """
         config = load(self.config_file, aet=self.aet, archive=self.archive)
+        set_umask(config.umask)
+        self.out.identifiers.configure(config)
         self.out.detail(
             f"configuration {config.path}, AE title {config.aet}, archive {config.archive}"
         )

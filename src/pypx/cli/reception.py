@@ -117,7 +117,9 @@ def receiving(
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None
         return
+    from pypx.cli.auditing import audited
     from pypx.config.amounts import parse_size
+    from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import Receiver
 
     log_to(invocation.out)
@@ -126,6 +128,7 @@ def receiving(
     with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(invocation.out, archive.notes)
         with (
+            audited(invocation, archive) as trail,
             watching(invocation, archive) as watch,
             Receiver(
                 archive,
@@ -136,7 +139,7 @@ def receiving(
                 limits=config.listen.limits,
                 tls=config.listen.tls,
                 min_free=parse_size(config.listen.min_free),
-                observer=watch,
+                observer=watch if trail is None else Observers(watch, trail),
             ) as receiver,
         ):
             invocation.out.say(

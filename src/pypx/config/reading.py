@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.config.settings import DEFAULT_ARCHIVE, Config, Listen, Node
 from pypx.errors import ConfigError
+from pypx.modes import DEFAULT_UMASK
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.audit.target import AuditTarget
     from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
@@ -71,6 +73,9 @@ def load(
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
+        umask=table.get("umask", DEFAULT_UMASK),
+        log_identifiers=table.get("log_identifiers", False),
+        audit=_audit(table.get("audit", {})),
     )
 
 
@@ -112,6 +117,15 @@ def _server_tls(table: dict[str, Any]) -> ServerTls:
 
 def _paths(table: dict[str, Any]) -> dict[str, str]:
     return {key: _expand(table[key]) for key in ("ca", "certificate", "key") if key in table}
+
+
+def _audit(table: dict[str, Any]) -> AuditTarget | None:
+    if "to" not in table:
+        return None
+    from pypx.audit.target import AuditTarget  # few have it
+
+    ca = table.get("ca")
+    return AuditTarget.parse(table["to"], ca=_expand(ca) if ca else None)
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

@@ -11,11 +11,13 @@ from types import MappingProxyType
 
 from pypx.address import DEFAULT_AE_TITLE, Address
 from pypx.errors import ConfigError
+from pypx.modes import DEFAULT_UMASK
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.values import frozen
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
+    from pypx.audit.target import AuditTarget
     from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
@@ -96,6 +98,9 @@ class Config:
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
+        umask: Who may not read what is kept, in octal digits.
+        log_identifiers: Whether lines on stderr may name patients.
+        audit: Where the audit trail goes; None where there is none.
     """
 
     path: str
@@ -106,6 +111,9 @@ class Config:
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()
+    umask: str = DEFAULT_UMASK
+    log_identifiers: bool = False
+    audit: AuditTarget | None = None
 
     def node(self, text: str) -> Node:
         """Find a node by its name, or read an address.
@@ -122,7 +130,7 @@ class Config:
 
     def _hint(self, text: str) -> str:
         if "=" in text:
-            return f"Is it a key to look for? Write -k {text}."
+            return f"Is it a key to look for? Write -k {text.partition('=')[0]}=VALUE."
         if ":" in text:
             return f"An address needs the AE title of the PACS: AET@{text}."
         from difflib import get_close_matches  # only a wrong name needs it

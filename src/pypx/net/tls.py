@@ -22,6 +22,7 @@ from pypx.address import Address
 from pypx.errors import ConfigError, PeerTimeoutError, TlsError
 from pypx.net.connection import Secure
 from pypx.net.tls_settings import ClientTls, ServerTls
+from pypx.secret import resolve
 
 __all__ = ["TlsSocket", "client_context", "securing", "server_context"]
 
@@ -74,7 +75,7 @@ def client_context(settings: ClientTls) -> ssl.SSLContext:
     else:
         _load_ca(context, settings.ca)
     if settings.certificate is not None:
-        _load_own(context, settings.certificate, settings.key)
+        _load_own(context, settings.certificate, settings.key, settings.passphrase)
     return context
 
 
@@ -86,7 +87,7 @@ def server_context(settings: ServerTls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context, settings.minimum)
-    _load_own(context, settings.certificate, settings.key)
+    _load_own(context, settings.certificate, settings.key, settings.passphrase)
     if settings.ca is not None:
         _load_ca(context, settings.ca)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -101,15 +102,18 @@ def _restrict(context: ssl.SSLContext, minimum: str) -> None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 
 
-def _load_own(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+def _load_own(
+    context: ssl.SSLContext, certificate: str, key: str | None, passphrase: str | None
+) -> None:
+    secret = resolve(passphrase, "The key of TLS") if passphrase else ""
     try:
-        # A key with a passphrase would have the program wait for somebody at a terminal.
-        context.load_cert_chain(certificate, key, password=lambda: b"")
+        # Without a function, the program would wait for somebody at a terminal.
+        context.load_cert_chain(certificate, key, password=lambda: secret)
     except ssl.SSLError as error:
         files = certificate if key is None else f"{certificate} and {key}"
         raise ConfigError(
             f"{files} are no certificate and its key: {_openssl_reason(error)}.",
-            hint="Both in PEM, the key without a passphrase.",
+            hint='Both in PEM; a key with a passphrase needs passphrase = "file:…".',
         ) from None
     except OSError as error:
         missing = key if key is not None and not os.access(key, os.R_OK) else certificate
