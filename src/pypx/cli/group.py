@@ -30,6 +30,7 @@ COMMANDS = {
     "nodes": "Name the PACS that you use.",
     "doctor": "What works with a PACS, step by step, and what to try.",
     "support-bundle": "Collect what helps to find a fault, without patients.",
+    "completion": "Let your shell complete commands, nodes and keywords.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
