@@ -60,6 +60,7 @@ LAYOUTS = {
 _LONGEST_PART = 119  # 120 bytes, less the underscore that a device name gets
 _MOST_PARTS = 10
 _CACHED_FOLDERS = 256
+_CACHED_TEXTS = 256
 _LONGEST_UID = 64
 _WIDE = 32
 _EMPTY = "NA"
@@ -76,7 +77,7 @@ _INVISIBLE = re.compile(
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(_CACHED_TEXTS)
 def _safe_text(text: str) -> str:
     if not _PLAIN.fullmatch(text):
         text = unicodedata.normalize("NFC", text)
@@ -92,7 +93,7 @@ def _keep(character: str) -> str:
     return character if letter else "_"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(_CACHED_TEXTS)
 def _safe_name(text: str) -> str:
     """Give the readable form of a person name (PS3.5 §6.2.1)."""
     groups = (group.strip("^ ") for group in text.split("="))

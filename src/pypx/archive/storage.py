@@ -32,7 +32,7 @@ from pypx.errors import ArchiveError, DataSetError
 
 __all__ = ["NOBODY", "Outcome", "Source", "Storage", "Stored", "time_stamp"]
 
-_CACHED_OWNERS = 4096
+_CACHED_OWNERS = 1024  # folders, of some 400 bytes each
 
 
 class Outcome(StrEnum):

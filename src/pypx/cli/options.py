@@ -40,7 +40,7 @@ class Invocation:
 
     Attributes:
         out: Where words go.
-        interrupts: What Ctrl-C does.
+        interrupts: What Ctrl-C and SIGTERM do.
         timeout: Seconds of ``--timeout``; None where it was not given.
         aet: Our AE title from ``--aet``.
         config_file: The file of ``--config``.
