@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
+    "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
     "support-bundle": "Collect what helps to find a fault, without patients.",
     "demo": "Try all of it on this machine, without a PACS.",

@@ -49,8 +49,14 @@ def _read_with(parse: Any) -> Any:
     "rules",
     multiple=True,
     metavar="RULE",
-    help="Who may send: AET@HOST, AET@NETWORK/BITS or AET@*; AET may be *. Several times. "
-    "Configured nodes may.",
+    help="Who may send: AET@HOST, AET@NETWORK/BITS or AET@*; AET may be *. Behind it may stand "
+    "to CALLED, as USER and tls NAME. Several times. Configured nodes may.",
+)
+@click.option(
+    "--users",
+    metavar="FILE",
+    help="Users and their hashed passwords, for rules with as USER (px users).  "
+    "[default: as configured]",
 )
 @click.option("--allow-any", is_flag=True, help="Whoever reaches the port may send.")
 @click.option(
@@ -100,6 +106,7 @@ def command(
     host: str | None,
     port: int | None,
     rules: tuple[str, ...],
+    users: str | None,
     allow_any: bool,
     grace: float,
     durability: str,
@@ -137,6 +144,7 @@ def command(
         create=not no_create,
         grace=grace,
         min_free=min_free,
+        users=users,
         workers=workers,
         metrics=metrics,
     )

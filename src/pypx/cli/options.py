@@ -92,6 +92,7 @@ class Invocation:
         """Make a client for a node."""
         from pypx.client.client import Client
 
+        self.warn_of_secrets(node)
         return Client(
             node.address,
             calling_ae_title=self.config.calling_ae_title(node),
@@ -99,7 +100,23 @@ class Invocation:
             model=node.model,
             tls=node.tls,
             character_set=node.character_set,
+            identity=node.identity,
         )
+
+    def warn_of_secrets(self, node: Node) -> None:
+        """Say so when a password or a token would go over a network without TLS."""
+        identity = node.identity
+        if identity is None or not identity.secret or node.tls is not None:
+            return
+        from pypx.retrieve.entry import is_here
+
+        if not is_here(node.address.host):
+            what = "password" if identity.kind == "password" else "token"
+            self.out.warn(
+                f"The {what} of the user goes to {node.address} without TLS: who listens on the "
+                "way reads it.",
+                f"Set tls = true in [nodes.{node.name}], if the PACS speaks TLS.",
+            )
 
     def describe(self, client: Client) -> None:
         """Say with ``-v`` what was negotiated, once."""

@@ -138,6 +138,7 @@ def receiving(
                 allow=rules,
                 limits=config.listen.limits,
                 tls=config.listen.tls,
+                users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
             ) as receiver,

@@ -215,6 +215,7 @@ class Retrieving:
             self._rows.write_done(archive.ledger, transfer)
 
     def _pacs(self, node: Node) -> Pacs:
+        self._invocation.warn_of_secrets(node)
         return Pacs(
             node.name,
             node.address,
@@ -225,6 +226,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            node.identity,
         )
 
     def _listening(self, node: Node) -> Listening | None:
@@ -239,7 +241,8 @@ class Retrieving:
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
+        listen = config.listen
+        return Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users)
 
     # Meanwhile
 

@@ -34,6 +34,7 @@ class Flags:
     min_free: int | None
     workers: int | None
     metrics: tuple[str, int] | None
+    users: str | None = None
 
 
 @frozen
@@ -55,6 +56,7 @@ class Terms:
         limits: What a peer may ask.
         tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
+        users: The file of users; None where nobody is asked for one.
     """
 
     allow: tuple[AllowRule, ...]
@@ -71,6 +73,7 @@ class Terms:
     limits: AcceptorLimits
     tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
+    users: str | None = None
 
 
 _MAY_CHANGE = ("allow", "min_free")
@@ -95,6 +98,12 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         if flags.allow_any
         else allow_rules((*listen.allow, *flags.rules), config.nodes.values(), host, out)
     )
+    users = listen.users if flags.users is None else flags.users
+    if users is not None and not any(rule.user for rule in allow):
+        out.warn(
+            "A password that a peer sends is verified, but nobody has to send one.",
+            "Write a rule with as USER: --allow 'AET@NETWORK as *' wants any user.",
+        )
     metrics = flags.metrics
     if metrics is None and listen.metrics is not None:
         metrics = parse_endpoint(listen.metrics)
@@ -113,6 +122,7 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
         tls=listen.tls,
         hooks=config.hooks,
+        users=users,
     )
 
 

@@ -18,6 +18,7 @@ from pypx.values import frozen
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from pypx.audit.target import AuditTarget
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
@@ -41,6 +42,7 @@ class Node:
         match_limit: After how many matches it ends an answer; None where that is not known.
         refused_levels: Levels below the study at which it refuses queries.
         character_set: In which its text really is, where it declares another one or none.
+        identity: Which user we are there; None where it does not ask.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Node:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    identity: UserIdentity | None = None
 
 
 @frozen
@@ -70,6 +73,7 @@ class Listen:
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
         tls: Certificates, where only TLS is spoken.
+        users: A file of users and their hashed passwords; None where nobody is asked for one.
     """
 
     host: str = "127.0.0.1"
@@ -82,6 +86,7 @@ class Listen:
     metrics: str | int | None = None
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    users: str | None = None
 
 
 @frozen

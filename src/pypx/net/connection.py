@@ -25,6 +25,7 @@ from pypx.errors import (
     PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
+    UserIdentityError,
 )
 from pypx.net.channel import Channel
 from pypx.ul.association import (
@@ -134,6 +135,7 @@ class Connection:
             NameLookupError, ConnectError, PeerTimeoutError: There is no connection.
             TlsError: It cannot be made secure.
             AssociationRejectedError, AssociationAbortedError: The peer does not want us.
+            UserIdentityError: It does not confirm our user identity, and was to.
             ConnectionLostError, RemoteProtocolError: The peer did something else.
         """
         plain = connect(address, timeouts.connect)
@@ -148,6 +150,7 @@ class Connection:
             association.transport_connected(now)
             accepted, behind = _await_answer(address, channel, request, timeouts.association)
             contexts = accepted_contexts(request, accepted)
+            _check_identity(address, request, accepted)
         except PypxError as error:
             if association.can_abort:
                 if isinstance(error, RemoteProtocolError):
@@ -451,6 +454,25 @@ def _await_answer(
     )
 
 
+def _check_identity(address: Address, request: AAssociateRQ, accepted: AAssociateAC) -> None:
+    """Refuse a peer that does not confirm our user identity, where it was asked to.
+
+    A peer may ignore what it does not know of (PS3.7 §D.3.3.7), so silence is no confirmation.
+    """
+    sent = request.user_information.user_identity
+    if sent is None or not getattr(sent, "positive_response_requested", False):
+        return
+    answer = accepted.user_information.user_identity
+    kerberos = getattr(sent, "identity_type", 0) == 3
+    if answer is None or (kerberos and not getattr(answer, "server_response", b"")):
+        missing = "sent no ticket of its own" if answer else "did not confirm our user identity"
+        raise UserIdentityError(
+            f"{address} accepted the association, but {missing}.",
+            hint="It may ignore user identities: without confirm = true in its configuration "
+            "that is taken.",
+        )
+
+
 def _rejection(
     address: Address, request: AAssociateRQ, rejected: AAssociateRJ
 ) -> AssociationRejectedError:
@@ -466,6 +488,11 @@ def _rejection(
                 f"The peer does not go by the AE title {request.called_ae_title!r}: "
                 "check its spelling, capitals included."
             )
+        case 2, 1 if request.user_information.user_identity is not None:
+            # PS3.7 §D.3.3.7.3; pynetdicom 3.0 calls it transient.
+            hint = "It may refuse our user identity: check the user name and the secret."
+        case 2, 1:
+            hint = "It may want to know who the user is: px nodes add has --user and others."
         case _ if result == 2:
             hint = "The PACS is busy: try again later, with fewer associations at once."
         case _:

@@ -19,6 +19,7 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.client import Client
 from pypx.net.connection import Timeouts
+from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
@@ -55,6 +56,7 @@ class Pacs:
         method: ``move`` or ``get``, which is tried first where the user leaves it open.
         match_limit: After how many matches it ends an answer; None where that is not known.
         character_set: In which its text really is; None for the one that it declares.
+        identity: Which user we are, for a PACS that asks for it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Pacs:
     method: str | None = None
     match_limit: int | None = None
     character_set: str | None = None
+    identity: UserIdentity | None = None
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -180,6 +183,7 @@ def preparing(
                 first_message_id=first_message_id,
                 tls=pacs.tls,
                 character_set=pacs.character_set,
+                identity=pacs.identity,
             )
 
         def make_planner(client: Client) -> Planner:
