@@ -204,7 +204,7 @@ class Layout:
         self.template = template
         self._parts: tuple[Part, ...]
         self.tells_absence = False
-        if "%" in template:
+        if self.is_upstreams:
             from pypx.archive.layout_pypx import compile_parts  # only who has it pays for it
 
             self._parts, self.tells_absence = compile_parts(template)
@@ -215,6 +215,11 @@ class Layout:
         in_folders = frozenset().union(*(part.keywords for part in self._parts[:-1]))
         self._folder_keywords = tuple(sorted(in_folders))
         self._folder = lru_cache(_CACHED_FOLDERS)(self._render_folder)
+
+    @property
+    def is_upstreams(self) -> bool:
+        """Whether it is a template in the language of the tool that this one replaces."""
+        return "%" in self.template
 
     @classmethod
     def parse(cls, text: str) -> Layout:
@@ -235,7 +240,7 @@ class Layout:
         return layout
 
     def _check_identity(self) -> None:
-        shape = "%{}" if "%" in self.template else "{{{}}}"
+        shape = "%{}" if self.is_upstreams else "{{{}}}"
         uid = shape.format("SOPInstanceUID")
         if "SOPInstanceUID" not in self._parts[-1].whole:
             raise ConfigError(
@@ -244,10 +249,10 @@ class Layout:
             )
         in_folders = frozenset().union(*(part.identities for part in self._parts[:-1]))
         # Upstream lets studies share a folder; series never share one.
-        levels = ("SeriesInstanceUID",) if "%" in self.template else _LEVELS
+        levels = ("SeriesInstanceUID",) if self.is_upstreams else _LEVELS
         for keyword in levels:
             if keyword not in in_folders:
-                example = "%_md5|8_{}" if "%" in self.template else "{{{}:hash8}}"
+                example = "%_md5|8_{}" if self.is_upstreams else "{{{}:hash8}}"
                 raise ConfigError(
                     f"No folder of the layout has {shape.format(keyword)}; "
                     "two of them would share one.",

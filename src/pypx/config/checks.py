@@ -46,6 +46,8 @@ _TOP = {
     "aet": _TEXT,
     "archive": _TEXT,
     "layout": _TEXT,
+    "maps": _TEXT,
+    "info_files": _TRUTH,
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,
