@@ -29,12 +29,13 @@ from io import StringIO
 from pathlib import Path
 
 from pypx.archive.attributes import Level
-from pypx.archive.files import FILE_MODE, open_file, sync_file, unique, write_all
+from pypx.archive.files import open_file, sync_file, unique, write_all
 from pypx.archive.index import Row
 from pypx.archive.layout import Layout
 from pypx.archive.layout_pypx import sanitised
 from pypx.archive.tree import Tree
 from pypx.errors import IndexUnavailableError
+from pypx.modes import file_mode
 
 __all__ = ["Companions"]
 
@@ -206,10 +207,10 @@ class Companions:
     def _write(self, folder: int, name: str, data: bytes) -> None:
         """Write a file that has its name when it is whole; one by that name is replaced."""
         part = f".{unique()}.part"
-        fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE, dir_fd=folder)
+        fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode(), dir_fd=folder)
         try:
             try:
-                os.fchmod(fd, FILE_MODE)
+                os.fchmod(fd, file_mode())
                 write_all(fd, (data,))
                 if self._tree.durable:
                     sync_file(fd)
