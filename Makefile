@@ -80,7 +80,7 @@ $(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-install
-	$(PIP) install --group test
+	$(PIP) install --group test --group package
 	@touch $@
 
 $(VENV)/.stamp-fuzz: $(VENV)/.stamp-test

@@ -124,6 +124,7 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             observer=self._observers,
         )
@@ -147,6 +148,7 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             grace=self._flags.grace,
             umask=self._invocation.config.umask,
@@ -184,6 +186,7 @@ class _Listening:
             self._archive,
             settle=held.settle,
             hooks=hooks,
+            companions=self._invocation.companions(self._archive),
             on_series=self._tell_series,
             on_trouble=out.warn,
         )

@@ -88,6 +88,7 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             observer=relay,
             share_port=True,
             tls=task.tls,
+            users=task.users,
         )
         receiver.start()
         relay.tell(Ready())
