@@ -1,4 +1,4 @@
-"""Where ``px`` is a program, as after an installation."""
+"""Where ``px`` is a program, as after an installation, and PACS to use it with."""
 
 from __future__ import annotations
 
