@@ -113,6 +113,7 @@ def preparing(
     observer: Observer | None = None,
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
+    heard: Callable[[Client], Client] = lambda client: client,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
     detail: Callable[[str], None] = lambda _: None,
@@ -129,6 +130,7 @@ def preparing(
         observer: Who hears what arrives.
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
+        heard: Is shown each client that is made.
         on_query: Hears of each query that is done with.
         tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
@@ -173,7 +175,7 @@ def preparing(
         )
 
         def make_client(first_message_id: int) -> Client:
-            return Client(
+            client = Client(
                 pacs.address,
                 calling_ae_title=pacs.calling_ae_title,
                 timeouts=pacs.timeouts,
@@ -183,6 +185,7 @@ def preparing(
                 character_set=pacs.character_set,
                 identity=pacs.identity,
             )
+            return heard(client)
 
         def make_planner(client: Client) -> Planner:
             return Planner(
