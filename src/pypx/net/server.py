@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pypx.dimse.session import Session
-from pypx.errors import ConfigError, ConnectionLostError, PypxError
+from pypx.errors import ConfigError, ConnectionLostError, PypxError, TlsError
 from pypx.net.channel import Channel
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
@@ -189,6 +189,8 @@ class Server:
                     self._provider.ended(served)
                 elif served.failure is not None:
                     self._tell_stranger(served, served.failure)
+                    if isinstance(served.failure, TlsError):  # which is more than a look
+                        self._provider.ended(served)
             finally:  # only now: a stop waits for all that was told
                 with self._lock:
                     del self._associations[served]
