@@ -46,6 +46,7 @@ class Invocation:
         config_file: The file of ``--config``.
         archive: The folder of ``--archive``.
         maps: The folder of ``--maps``.
+        layout: The layout of the archive, where a flag says it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Invocation:
         self.config_file = config_file
         self.archive = archive
         self.maps: str | None = None
+        self.layout: str | None = None
         self._described = False
 
     @functools.cached_property
@@ -146,8 +148,9 @@ class Invocation:
                 f"There is no archive at {root}.",
                 hint="px listen or px retrieve makes it; --archive and PYPX_ARCHIVE name another.",
             )
-        if self.config.layout is not None:
-            options["layout"] = self.config.layout
+        layout = self.layout or self.config.layout
+        if layout is not None:
+            options["layout"] = layout
         try:
             return Archive(root, create=create, **options)
         except ArchiveError as error:
