@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from pypx.client.client import Client
     from pypx.net.connection import Timeouts
 
-__all__ = ["Invocation", "PeerFlags", "common_options", "maps_option", "peer_options"]
+__all__ = [
+    "Invocation",
+    "PeerFlags",
+    "common_options",
+    "forwarded_options",
+    "maps_option",
+    "peer_options",
+]
 
 UPSTREAM_PORT = 4242
 """What ``--serverIP`` without ``--serverPort`` means, as it always has."""
@@ -282,6 +289,28 @@ def common_options(
         return decorated
 
     return decorate
+
+
+def forwarded_options(function: Callable[..., int]) -> Any:
+    """Give a command that another one does the options that all have; it gets ``shared``, the
+    words of those that were given."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **values: Any) -> int:
+        shared: list[str] = []
+        for parameter in click.get_current_context().command.params:
+            if parameter.name in SHARED and isinstance(parameter, click.Option):
+                value = values.pop(parameter.name, None)
+                if value is True:
+                    shared.append(parameter.opts[0])
+                elif value:
+                    shared += [parameter.opts[0], str(value)]
+        return function(*args, shared=shared, **values)
+
+    decorated: Any = wrapper
+    for option in reversed(_shared_options(SHARED)):
+        decorated = option(decorated)
+    return decorated
 
 
 def _invocation(values: dict[str, Any]) -> Invocation:
