@@ -32,6 +32,7 @@ COMMANDS = {
     "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
     "support-bundle": "Collect what helps to find a fault, without patients.",
+    "completion": "Let your shell complete commands, nodes and keywords.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
