@@ -1,7 +1,6 @@
 """What the commands say of themselves, as values: for man pages and for the docs.
 
-In: the commands as they are. Out: pages without any markup. It needs click and no other
-package, since building a wheel runs it.
+In: the commands as they are. Out: pages without any markup.
 """
 
 from __future__ import annotations

@@ -27,6 +27,25 @@ _COPIED = {
 _PAGES = {copied: page for page, copied in _COPIED.items()}
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages of docs/ that the navigation does not name behind the others."""
+    assert config.nav is not None
+    named = set(_named(config.nav))
+    folder = Path(config.docs_dir)
+    others = sorted(str(page.relative_to(folder)) for page in folder.rglob("*.md"))
+    if missing := [page for page in others if page not in named]:
+        config.nav.append({"More": missing})
+    return config
+
+
+def _named(nav: list[object] | dict[str, object] | str) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for entry in nav.values() if isinstance(nav, dict) else nav:
+            yield from _named(entry)  # type: ignore[arg-type]
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are in no file of docs/."""
     for page, source in _COPIED.items():
