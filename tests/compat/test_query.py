@@ -237,7 +237,27 @@ def test_each_match_is_there_once(serve: Callable[..., Address]) -> None:
     assert [len(study["series"]) for study in found["data"]] == [1, 2, 1]
 
 
-def test_keys_of_series_are_left_out_of_the_query_for_studies_where_that_is_refused() -> None:
+def test_keys_of_series_alone_name_their_studies() -> None:
+    asked: list[dict[str, str]] = []
+
+    def answer(one: Exchange) -> None:
+        keys = {name: value for name, value in one.identifier.to_dict().items() if value}
+        asked.append(keys)
+        one.match(StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")
+        one.end_find()
+
+    with Scripted(find=answer) as scripted:
+        found = pypx.find(opt_for(scripted.address, Modality="MR"))
+    assert found["status"] == "success"
+    series = {"QueryRetrieveLevel": "SERIES", "Modality": "MR"}
+    assert asked == [
+        series,
+        {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.2"},
+        {**series, "StudyInstanceUID": "1.2"},
+    ]
+
+
+def test_where_they_may_not_stand_alone_all_studies_are_looked_through() -> None:
     asked: list[set[str]] = []
 
     def answer(one: Exchange) -> None:
@@ -256,6 +276,22 @@ def test_keys_of_series_are_left_out_of_the_query_for_studies_where_that_is_refu
         {"QueryRetrieveLevel"},
         {"QueryRetrieveLevel", "Modality", "StudyInstanceUID"},
     ]
+
+
+def test_many_studies_of_series_are_asked_for_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pypx.compat.query._AT_ONCE", 2)
+    uids = ["1.2.1", "1.2.2", "1.2.3"]
+
+    def answer(one: Exchange) -> None:
+        asked = one.identifier.get("StudyInstanceUID")
+        for uid in asked.split("\\") if asked else uids:
+            one.match(StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1")
+        one.end_find()
+
+    with Scripted(find=answer) as scripted:
+        found = pypx.find(opt_for(scripted.address, Modality="MR"))
+    assert [values(study, "StudyInstanceUID")[0] for study in found["data"]] == uids
+    assert all(len(study["series"]) == 1 for study in found["data"])
 
 
 # What follows --------------------------------------------------------------------------------

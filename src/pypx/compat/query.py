@@ -38,6 +38,7 @@ RETURN_TAGS = (
 """What is asked for where ``QueryReturnTags`` does not say otherwise."""
 
 _ABOVE = frozenset({"patient", "study"})
+_AT_ONCE = 50  # UIDs of one query
 _NOBODY = Caller()
 Entry = dict[str, Any]
 
@@ -125,12 +126,7 @@ class _LookUp:
 
     def run(self, *, with_series: bool) -> dict[str, Any]:
         """Ask, and give ``status``, ``data``, ``command`` and ``returncode``."""
-        keys = self._study_keys()
-        matches, error = self._ask(Level.STUDY, keys)
-        if isinstance(error, StatusError) and not matches and keys != self._above:
-            keys = self._above  # it takes no keys of the series here, as PS3.4 §C.4.1.2.1 has it
-            matches, error = self._ask(Level.STUDY, keys)
-        command = self._command(Level.STUDY, keys)
+        matches, error, command = self._studies()
         if error is not None and not matches:
             return failed(error, command)
         self._feed_back(f"{count(len(matches), 'study', 'studies')} found.")
@@ -147,9 +143,38 @@ class _LookUp:
             return answer("partial", studies, command, error.exit_code, error)
         return answer("success", studies, command, 0)
 
-    def _study_keys(self) -> dict[str, str]:
-        """Give the keys of the studies; those of series too, rather than to look at all studies."""
-        return self._above if any(self._above.values()) else {**self._above, **self._wanted}
+    def _studies(self) -> tuple[list[DataSet], PypxError | None, str]:
+        """Give the studies, why they are not all, and the command line that asks the same."""
+        if self._wanted and not any(self._above.values()):
+            found = self._studies_of_series()
+            if found is not None:
+                return found
+        command = self._command(Level.STUDY, self._above)
+        return *self._ask(Level.STUDY, self._above), command
+
+    def _studies_of_series(self) -> tuple[list[DataSet], PypxError | None, str] | None:
+        """Give the studies that have series that match, where no key is of the study.
+
+        A query for series without their study is relational (PS3.4 §C.4.1.3.2.1): not every PACS
+        takes it. But with keys of series, a query for studies has no matches at all from
+        Orthanc 1.10.
+
+        Returns:
+            None where the PACS does not take it, so that all studies have to be looked through.
+        """
+        unique = {"StudyInstanceUID": "", "SeriesInstanceUID": ""}
+        keys = {**unique, **self._wanted}
+        series, error = self._ask(Level.SERIES, keys)
+        uids = list(dict.fromkeys(match.get("StudyInstanceUID") or "" for match in series))
+        if (isinstance(error, StatusError) and not series) or "" in uids:
+            return None
+        studies: list[DataSet] = []
+        for start in range(0, len(uids), _AT_ONCE):
+            listed = "\\".join(uids[start : start + _AT_ONCE])
+            some, raised = self._ask(Level.STUDY, {**self._above, "StudyInstanceUID": listed})
+            studies += some
+            error = error or raised
+        return studies, error, self._command(Level.SERIES, keys)
 
     def _ask(self, level: Level, keys: Mapping[str, str]) -> tuple[list[DataSet], PypxError | None]:
         """Give the matches, each once, and why they are not all."""
@@ -215,6 +240,8 @@ class _LookUp:
         options = ["-P" if self._node.model == "patient" else "-S"]
         for name in identifier.keywords():
             value = identifier.get(name)
+            if name == "SpecificCharacterSet":
+                value = "ISO_IR 192"  # that of a shell, whatever we ask in
             options += ["-k", f"{name}={value}" if value else name]
         program = self._request.text("findscu") or "findscu"
         return line(program, self._node, self._request.calling, options)
