@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pypx.cli.auditing import audited
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
@@ -94,6 +95,7 @@ def command(
         if level == "patient":
             model = model or "patient"  # the study root model has no such level (PS3.4 §C.6.2)
         client = stack.enter_context(closing(invocation.client(chosen)))
+        model = model or chosen.model
         query = Query(
             invocation,
             client,
@@ -103,6 +105,7 @@ def command(
             dicom_json=dicom_json,
             match_limit=chosen.match_limit,
         )
+        query.trail = stack.enter_context(audited(invocation))
         if listed is not None:
             from pypx.cli.find_list import find_list
 
@@ -121,6 +124,7 @@ def _opened(
 
     listed = stack.enter_context(closing(read_list(path, note=out.warn)))
     check_keys(keys, listed)
+    listed.hide(out.identifiers)
     return listed
 
 

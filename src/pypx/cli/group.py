@@ -28,7 +28,9 @@ COMMANDS = {
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
+    "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
+    "support-bundle": "Collect what helps to find a fault, without patients.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
@@ -41,7 +43,8 @@ AET@host:port such as ORTHANC@127.0.0.1:4242.
 _EPILOG = """px COMMAND --help has examples.  Start with: px demo
 
 Exit codes: 0 all done, 1 done but not all of it, 2 usage or configuration, 3 network or
-association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted.
+association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted (143 by
+SIGTERM, 129 by a terminal that was closed).
 """
 
 
@@ -51,7 +54,7 @@ def load_command(name: str) -> click.Command:
     Args:
         name: A key of :data:`COMMANDS`.
     """
-    command = import_module(f"pypx.cli.{name}").command
+    command = import_module(f"pypx.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)  # each module has one by that name
     return command
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pypx.archive import Archive
 from pypx.cli.associations import Associations
+from pypx.cli.auditing import audited
 from pypx.cli.live import LiveLine
 from pypx.cli.options import Invocation
 from pypx.cli.orders import Order, Orders
@@ -123,6 +124,7 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             observer=self._observers,
         )
@@ -146,8 +148,10 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             grace=self._flags.grace,
+            umask=self._invocation.config.umask,
             log_level=logging.getLogger("pypx").level,
         )
         return Workers(task, held.workers, observer=self._observers, on_note=self._out.say)
@@ -157,6 +161,9 @@ class _Listening:
         with ExitStack() as stack:
             stack.callback(self.receiver.stop, 0)  # when something else cannot be had
             self._tell_notes()
+            trail = stack.enter_context(audited(self._invocation, self._archive))
+            if trail is not None:
+                self._observers.add(trail)
             hooks = self._watch(stack)
             metrics = self._serve_metrics(stack, hooks)
             if self._out.form == "text" and self._out.live and os.environ.get("TERM") != "dumb":
@@ -179,6 +186,7 @@ class _Listening:
             self._archive,
             settle=held.settle,
             hooks=hooks,
+            companions=self._invocation.companions(self._archive),
             on_series=self._tell_series,
             on_trouble=out.warn,
         )

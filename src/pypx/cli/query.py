@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pypx.cli.auditing import note_query
 from pypx.cli.notes import Notes, counted
 from pypx.cli.options import Invocation
 from pypx.cli.output import Output
@@ -17,6 +18,7 @@ from pypx.cli.rows import Row, Rows, rows_for
 from pypx.errors import CancelledError, PypxError
 
 if TYPE_CHECKING:
+    from pypx.audit.trail import AuditTrail
     from pypx.client.client import Client
     from pypx.dicom.data_set import DataSet
 
@@ -77,6 +79,7 @@ class Query:
         self.level = level
         self.notes = Notes(keys)
         self.number = 0
+        self.trail: AuditTrail | None = None
         self.truncated = False
         self._at_limit = False
         self._match_limit = match_limit
@@ -122,6 +125,7 @@ class Query:
         unique = _UNIQUE[level]
         seen = set()
         started = time.monotonic()
+        note_query(self.trail, self.client, keys, level, self._model)
         matches = self.client.find(keys, level=level, model=self._model)
         self._invocation.describe(self.client)
         with matches:

@@ -117,7 +117,9 @@ def receiving(
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None
         return
+    from pypx.cli.auditing import audited
     from pypx.config.amounts import parse_size
+    from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import Receiver
 
     log_to(invocation.out)
@@ -126,6 +128,7 @@ def receiving(
     with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(invocation.out, archive.notes)
         with (
+            audited(invocation, archive) as trail,
             watching(invocation, archive) as watch,
             Receiver(
                 archive,
@@ -135,8 +138,9 @@ def receiving(
                 allow=rules,
                 limits=config.listen.limits,
                 tls=config.listen.tls,
+                users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
-                observer=watch,
+                observer=watch if trail is None else Observers(watch, trail),
             ) as receiver,
         ):
             invocation.out.say(
@@ -154,8 +158,13 @@ def watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
 
     config, out = invocation.config, invocation.out
     with Hooks.from_config(config.hooks, archive.root / HOOKS_FOLDER, out.warn) as hooks:
-        settle = config.listen.settle
-        with Watch(archive, settle=settle, hooks=hooks, on_trouble=out.warn) as watch:
+        with Watch(
+            archive,
+            settle=config.listen.settle,
+            hooks=hooks,
+            companions=invocation.companions(archive),
+            on_trouble=out.warn,
+        ) as watch:
             yield watch
         hooks.close(invocation.timeout or _HOOKS_GRACE)
         if hooks.queued:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pypx.archive.files import unique
 from pypx.archive.locks import TransferLock
 from pypx.archive.transfers import Query, Standing, Transfer
+from pypx.cli.auditing import audited
 from pypx.cli.job_options import Options
 from pypx.cli.job_progress import JobProgress
 from pypx.cli.job_rows import JobRows
@@ -23,6 +24,7 @@ from pypx.cli.options import Invocation
 from pypx.cli.retrieved import complaint, plan_complaint, reason_of, show_plan, show_result
 from pypx.config.amounts import parse_size
 from pypx.errors import ArchiveError, CancelledError, PypxError
+from pypx.receiver.observers import Observers
 from pypx.retrieve.finding import check_keys
 from pypx.retrieve.job import Pacs, fingerprint, preparing
 from pypx.retrieve.landing import Listening
@@ -87,6 +89,7 @@ class Retrieving:
             transfer, node = self._transfer(archive, stack)
             is_list = self._rows is not None
             settings = self._options.settings(node, config.listen.settle, is_list=is_list)
+            trail = stack.enter_context(audited(invocation, archive))
             watch = stack.enter_context(watching(invocation, archive))
             job = stack.enter_context(
                 preparing(
@@ -96,9 +99,10 @@ class Retrieving:
                     settings,
                     listening=self._listening(node),
                     min_free=parse_size(config.listen.min_free),
-                    observer=watch,
+                    observer=watch if trail is None else Observers(watch, trail),
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
+                    on_begin=self._begin_query,
                     on_query=self._take_query,
                     tell=self._out.say,
                     detail=self._out.detail,
@@ -211,6 +215,7 @@ class Retrieving:
             self._rows.write_done(archive.ledger, transfer)
 
     def _pacs(self, node: Node) -> Pacs:
+        self._invocation.warn_of_secrets(node)
         return Pacs(
             node.name,
             node.address,
@@ -221,6 +226,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            node.identity,
         )
 
     def _listening(self, node: Node) -> Listening | None:
@@ -235,7 +241,8 @@ class Retrieving:
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
+        listen = config.listen
+        return Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users)
 
     # Meanwhile
 
@@ -261,6 +268,11 @@ class Retrieving:
                     progress.show(job.snapshot)
         finally:
             interrupts.cancel = None
+
+    def _begin_query(self, query: Query) -> None:
+        """Know whom the lines to come may name."""
+        for keyword, value in query.keys.items():
+            self._out.identifiers.learn(keyword, value)
 
     def _take_query(self, query: Query, state: str, standing: Standing | None) -> None:
         if self._rows is not None:

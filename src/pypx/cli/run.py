@@ -66,7 +66,7 @@ def run(program: str, name: str | None, arguments: list[str]) -> int:
         out.abandon_stdout()
         out.error(error)
         return error.exit_code
-    return code
+    return state.interrupts.exit_code(code)
 
 
 def _invoke(program: str, name: str | None, arguments: list[str], state: State) -> int:
@@ -126,6 +126,28 @@ def _read_form(out: Output, arguments: list[str]) -> None:
         if f"--{form}" in arguments:
             out.form = form
     out.log_json = "--log-json" in arguments
+    out.identifiers.learn_arguments(arguments)
+
+    def ask() -> None:
+        """Say what errors of the arguments may show, before there is an invocation."""
+        from pypx.config import config_path, load
+
+        file = _config_file(arguments)
+        try:
+            out.identifiers.configure(load(file))
+        except ConfigError:
+            out.identifiers.folder = os.path.dirname(config_path(file))  # noqa: PTH120
+
+    out.identifiers.ask = ask
+
+
+def _config_file(arguments: list[str]) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return argument.partition("=")[2]
+        if argument == "--config" and place + 1 < len(arguments):
+            return arguments[place + 1]
+    return None
 
 
 def _usage(error: click.ClickException) -> _UsageError:

@@ -137,7 +137,11 @@ def _check(paths: tuple[str, ...], wanted: dict[str, str]) -> None:
     for path in paths:
         if not os.path.lexists(path):
             keyword = path.partition("=")[0]
-            hint = f"Is it a key? Write -k {path}." if "=" in path and keyword.isalnum() else ""
+            hint = (
+                f"Is it a key? Write -k {keyword}=VALUE."
+                if "=" in path and keyword.isalnum()
+                else ""
+            )
             raise ConfigError(f"There is no file or folder {path}.", hint=hint)
 
 
