@@ -14,7 +14,7 @@ import pytest
 
 from pypx.address import Address
 from pypx.archive import Archive
-from pypx.cli.upstream import is_upstream
+from pypx.cli.upstream import for_listen, is_upstream
 from pypx.compat.flags import PROGRAMS
 from pypx.pacs import Pacs
 from pypx.version import __version__
@@ -62,6 +62,8 @@ def flags(address: Address) -> list[str]:
         ("px-find --aec A --serverIP h --help", False),
         ("px find hospital -- --then", False),
         ("px-listen --aec A --serverIP h", False),
+        ("px-listen -x", True),
+        ("px listen --synopsis", True),
         ("px retrieve --aec A --serverIP h --move", False),
         ("px", False),
     ],
@@ -225,7 +227,7 @@ def test_what_has_no_effect_is_said_with_v(px: Px, pacs: Pacs) -> None:
         assert "--PACS: " in ran.err
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [*PROGRAMS, "listen"])
 def test_what_a_program_says_of_itself(px: Px, program: str) -> None:
     for flag in ("-x", "--desc"):
         ran = px(flag, program=f"px-{program}")
@@ -235,6 +237,57 @@ def test_what_a_program_says_of_itself(px: Px, program: str) -> None:
         ran = px(flag, program=f"px-{program}")
         assert ran.code == 0
         assert "--verbosity VALUE" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("--verbosity 0 --port 1", "-q --port 1"),
+        ("-v 1 --port 1", "--port 1"),
+        ("--port 1 --verbosity=2", "--port 1 -v"),
+        ("-v --port 1", "-v --port 1"),
+        ("--port 1 -v", "--port 1 -v"),
+    ],
+)
+def test_how_much_a_listener_says(given: str, ours: str) -> None:
+    assert for_listen(given.split()) == ours.split()
+
+
+def test_a_listener_that_is_to_say_what_is_no_number(px: Px) -> None:
+    for arguments in (["--verbosity", "x"], ["--verbosity"]):
+        assert px("listen", *arguments).code == 2
+
+
+def test_the_query_is_in_the_audit_trail(px: Px, pacs: Pacs, home: Path) -> None:
+    write_config(home, f'[audit]\nto = "file:{home}/audit.log"\n')
+    assert px(*flags(pacs.address), "--PatientID", "DEMO-002", program="px-find").code == 0
+    lines = (home / "audit.log").read_text().splitlines()
+    assert sum("Query" in line for line in lines) == 2  # for studies, and for the series of one
+
+
+def test_lines_on_stderr_do_not_tell_who_it_is(px: Px, serve: Serve) -> None:
+    secret = "TOPSECRET"
+    order = json.dumps({"PatientName": secret, "PatientID": f"{secret}1"})
+    for line in (["--PatientID", secret, "-v"], ["--JSONargs", order, "-v"]):
+        where = serve("reject-aet")
+        ran = px(*flags(where), *line, "--then", secret, program="px-find")
+        assert ran.code == 2
+        assert secret not in ran.err
+        assert "#" in ran.err
+
+
+def test_the_user_of_the_node_is_sent(px: Px, home: Path) -> None:
+    with Scripted(find=lambda one: one.end_find()) as scripted:
+        write_config(
+            home,
+            f'[nodes.hospital]\naddress = "{scripted.address}"\n'
+            'identity = { username = "researcher" }\n',
+        )
+        ran = px(*flags(scripted.address), "--PatientID", "X", program="px-find")
+        assert ran.code == 0, ran.err
+        identity = scripted.requests[0].user_information.user_identity
+    assert identity is not None
+    assert identity.primary_field == b"researcher"
 
 
 def test_the_version(px: Px) -> None:

@@ -28,13 +28,18 @@ def test_an_association_is_received_into_the_folder(samples: Archive, tmp_path: 
     keys = {"PatientID": "DEMO-002"}
     sender = threading.Thread(target=send, args=(samples, port, keys), daemon=True)
     sender.start()
-    found = pypx.listen({"datadir": str(data), "port": port, "aet": "PYPX", "timeout": 60})
+    opt = {"datadir": str(data), "logdir": str(tmp_path / "log"), "port": port, "timeout": 60}
+    found = pypx.listen(opt)
     sender.join(60)
     assert (found["status"], found["returncode"], len(found["data"])) == ("success", 0, 14)
     assert all(Path(one["path"]).is_file() for one in found["data"])
     assert all(Path(one["path"]).is_relative_to(data) for one in found["data"])
     with Archive(data, create=False) as archive:
         assert len(list(archive.instances())) == 14
+    names = {path.parent.name for path in data.rglob("series.info")}
+    assert {name.split("-")[0] for name in names} == {"T1.axial", "T2..fast..coronal"}
+    assert not list(data.rglob("receiving.series"))
+    assert len(list((tmp_path / "log" / "series_map").iterdir())) == 2
 
 
 def test_nobody_comes(tmp_path: Path) -> None:
@@ -44,4 +49,6 @@ def test_nobody_comes(tmp_path: Path) -> None:
 
 
 def test_what_makes_no_sense(tmp_path: Path) -> None:
-    assert pypx.listen({"datadir": str(tmp_path), "port": "x"})["returncode"] == 2
+    for wrong in ({"port": "x"}, {"timeout": "x"}, {"host": "0.0.0.0"}, {"allow": "x"}):
+        found = pypx.listen({"datadir": str(tmp_path / "data"), "port": 0, **wrong})
+        assert found["returncode"] == 2, wrong

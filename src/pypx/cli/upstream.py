@@ -5,7 +5,7 @@ command comes through here, so this module stays light.
 
 The rule: upstream's style has
 
-* ``px-report``, which is only upstream's;
+* ``px-report``, which is only upstream's, and ``px-listen`` with ``-x`` or ``-y``;
 * a command line with a flag that only upstream has (``--then``, ``--JSONargs``, ``-x``, …),
   with or without a NODE;
 * ``px-echo``, ``px-find`` and ``px-move``, but not ``px echo`` and so on, where ``--aec``,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pypx.compat.flags import Flag
 
-__all__ = ["SIGNS", "Parsed", "is_upstream", "parse"]
+__all__ = ["SIGNS", "Parsed", "for_listen", "is_upstream", "parse", "with_verbosity"]
 
 SIGNS = frozenset(
     {
@@ -39,6 +39,7 @@ SIGNS = frozenset(
 program. It stands here as well, so that a command in our own style does not load that."""
 
 _PROGRAMS = frozenset({"echo", "find", "move", "status"})
+_INFORMING = frozenset({"-x", "--desc", "-y", "--synopsis"})
 _WHO = frozenset({"--aec", "--serverIP", "--serverPort"})
 _HELP = frozenset({"-h", "--help"})
 # Flags of ours that go with upstream's style as well, and the keys of those with a value.
@@ -76,7 +77,8 @@ def is_upstream(program: str, name: str, arguments: Sequence[str]) -> bool:
         arguments: What follows it.
     """
     if name not in _PROGRAMS:
-        return name == "report"
+        asks = name == "listen" and not _INFORMING.isdisjoint(arguments)
+        return asks or name == "report"
     if "--" in arguments:
         arguments = arguments[: arguments.index("--")]
     names = {argument.partition("=")[0] for argument in arguments}
@@ -146,3 +148,32 @@ def _is_keyword(name: str, flag: str) -> bool:
     from pypx.dicom.dictionary import tag_of
 
     return tag_of(flag[2:]) is not None
+
+
+def with_verbosity(arguments: Sequence[str]) -> list[str]:
+    """Write ``-v N``, which upstream had, as ``--verbosity N``; ``-v`` alone is ours."""
+    found = list(arguments)
+    for place, argument in enumerate(found[:-1]):
+        if argument == "-v" and found[place + 1].isdecimal():
+            found[place] = "--verbosity"
+    return found
+
+
+def for_listen(arguments: Sequence[str]) -> list[str]:
+    """Write upstream's ``--verbosity N`` as the ``-q`` or ``-v`` of our own command.
+
+    Raises:
+        ConfigError: There is no number.
+    """
+    found = []
+    rest = iter(with_verbosity(arguments))
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag != "--verbosity":
+            found.append(argument)
+            continue
+        number = value if equals else _value_of(flag, rest)
+        if not number.isdecimal():
+            raise ConfigError(f"--verbosity is a number, not {number!r}.")
+        found += {0: ["-q"], 1: []}.get(int(number), ["-v"])
+    return found

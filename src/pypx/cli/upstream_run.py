@@ -7,18 +7,24 @@ on stderr, and an exit code. What arguments mean is in ``upstream``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from pypx.cli.upstream import Parsed, parse
+from pypx.cli.auditing import audited, note_query
+from pypx.cli.options import Invocation
+from pypx.cli.upstream import Parsed, parse, with_verbosity
 from pypx.compat.answers import Caller, failed
 from pypx.compat.flags import FLAGS
+from pypx.compat.options import Request, read, with_json
 from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
+    from pypx.audit.trail import AuditTrail
     from pypx.cli.interrupt import Interrupts
     from pypx.cli.output import Output
-    from pypx.compat.options import Request
+    from pypx.client.client import Client
+    from pypx.config import Node
 
 __all__ = ["run_upstream"]
 
@@ -27,19 +33,11 @@ _USUAL = {"aet": "CHRIS-ULTRON-AET", "aec": "CHRIS-ULTRON-AEC"}
 _ABOUT = {
     "echo": "Asks a PACS to answer (C-ECHO).",
     "find": "Queries a PACS for studies and series (C-FIND), and retrieves them if that is wanted.",
+    "listen": "Receives what peers send (C-STORE) into an archive.",
     "move": "Has a PACS send a series or a study (C-MOVE).",
     "report": "Shows what px-find --json found.",
     "status": "Says what of a study or series is in the archive.",
 }
-
-
-def _with_verbosity(arguments: Sequence[str]) -> list[str]:
-    """Write ``-v N``, which upstream had, as ``--verbosity N``; ``-v`` alone is ours."""
-    found = list(arguments)
-    for place, argument in enumerate(found[:-1]):
-        if argument == "-v" and found[place + 1].isdecimal():
-            found[place] = "--verbosity"
-    return found
 
 
 def run_upstream(
@@ -75,7 +73,7 @@ def run_upstream(
 def _run(
     program: str, name: str, arguments: Sequence[str], out: Output, interrupts: Interrupts
 ) -> int:
-    parsed = parse(name, _with_verbosity(arguments))
+    parsed = parse(name, with_verbosity(arguments))
     title = program if program != "px" else f"px {name}"
     if parsed.foreign:
         raise ConfigError(
@@ -90,13 +88,28 @@ def _run(
     for flag in parsed.flags:
         if flag.inert:
             out.detail(f"{flag.names[0]}: {flag.effect}")
-    opt, usual = _asked(title, name, parsed)
-    caller = _Caller(out, interrupts)
-    try:
-        code = _RUN[name](opt, usual, caller)
-    finally:
-        interrupts.cancel = None
+    opt = _asked(title, name, parsed)
+    caller = _Caller(_invocation(opt, out, interrupts))
+    with audited(caller.invocation) if name == "find" else nullcontext() as caller.trail:
+        try:
+            code = _RUN[name](opt, caller)
+        finally:
+            interrupts.cancel = None
     return 0 if _is_legacy() else code
+
+
+def _invocation(opt: dict[str, Any], out: Output, interrupts: Interrupts) -> Invocation:
+    """Give the run of the command, as our own commands have it."""
+    for key, value in opt.items():
+        out.identifiers.learn(key, str(value))
+    return Invocation(
+        out,
+        interrupts,
+        config_file=opt.get("config"),
+        archive=opt.get("archive"),
+        timeout=None,
+        aet=None,
+    )
 
 
 def _is_legacy() -> bool:
@@ -118,33 +131,21 @@ def _set_words(parsed: Parsed, out: Output) -> None:
         out.open_file(path)
 
 
-def _asked(title: str, name: str, parsed: Parsed) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the dictionary, and what holds where it says nothing.
+def _asked(title: str, name: str, parsed: Parsed) -> dict[str, Any]:
+    """Give the dictionary.
 
     Raises:
-        ConfigError: The PACS is not named.
+        ConfigError: A value makes no sense.
     """
-    opt = dict(parsed.opt)
-    for key in ("config", "archive"):
+    opt = with_json(parsed.opt)
+    for key in ("config", "archive", "timeout"):
         if key in parsed.ours:
             opt[key] = parsed.ours[key]
-    if "timeout" in parsed.ours:
-        opt["timeout"] = _seconds(parsed.ours["timeout"])
     if len(parsed.nodes) > 1 or (parsed.nodes and name not in _PEERED):
         raise ConfigError(f"{title} does not take {parsed.nodes[-1]!r}.")
     if parsed.nodes:
         opt["node"] = parsed.nodes[0]
-    return opt, _USUAL if name in _PEERED else {}
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 1e6:
-        raise ConfigError(f"--timeout is a number of seconds above 0, not {text!r}.")
-    return seconds
+    return opt
 
 
 def _inform(title: str, name: str, opt: dict[str, Any], out: Output) -> None:
@@ -168,14 +169,24 @@ def _inform(title: str, name: str, opt: dict[str, Any], out: Output) -> None:
 class _Caller(Caller):
     """The user: hears of steps, and ends the work with Ctrl-C."""
 
-    def __init__(self, out: Output, interrupts: Interrupts) -> None:
-        self.out = out
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.out = invocation.out
+        self.trail: AuditTrail | None = None
         self._cancel: Callable[[], None] | None = None
-        interrupts.cancel = self._interrupt
+        invocation.interrupts.cancel = self._interrupt
 
     def tell(self, sentence: str) -> None:
         """Say it on stderr."""
         self.out.say(sentence)
+
+    def reaching(self, node: Node) -> None:
+        """Warn where a password would go over a network as it is."""
+        self.invocation.warn_of_secrets(node)
+
+    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
+        """Note a query in the audit trail."""
+        note_query(self.trail, client, keys, level, None)
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Let Ctrl-C cancel an operation."""
@@ -191,27 +202,26 @@ class _Caller(Caller):
             raise KeyboardInterrupt
 
 
-def _echo(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
-    from pypx.compat.options import read
+def _echo(opt: dict[str, Any], caller: _Caller) -> int:
     from pypx.compat.peer import run_echo
 
-    return _tell(_checked(read("echo", opt, usual=usual)), run_echo, caller)
+    return _tell(run_echo(_peered("echo", opt, caller), caller), caller)
 
 
-def _move(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
-    from pypx.compat.options import read
+def _move(opt: dict[str, Any], caller: _Caller) -> int:
     from pypx.compat.peer import run_move
 
-    request = _checked(read("move", opt, usual=usual))
-    return _tell(request, lambda one: run_move(one, caller), caller)
+    return _tell(run_move(_peered("move", opt, caller), caller), caller)
 
 
-def _checked(request: Request) -> Request:
-    """Refuse to ask where nobody says whom: upstream's default was an address of one network.
+def _peered(name: str, opt: dict[str, Any], caller: _Caller) -> Request:
+    """Read the dictionary of a command that asks a PACS.
 
     Raises:
-        ConfigError: There is no host.
+        ConfigError: It makes no sense, or there is no host: upstream's default was an address of
+            one network.
     """
+    request = read(name, opt, usual=_USUAL, config=caller.invocation.config)
     if not (request.text("serverIP") or request.is_named):
         raise ConfigError(
             "The PACS is not named in full: --serverIP is missing.",
@@ -220,9 +230,8 @@ def _checked(request: Request) -> Request:
     return request
 
 
-def _tell(request: Request, do: Callable[[Request], dict[str, Any]], caller: _Caller) -> int:
-    """Ask, and print the dictionary as upstream did, or as JSON."""
-    found = do(request)
+def _tell(found: dict[str, Any], caller: _Caller) -> int:
+    """Print the dictionary as upstream did, or as JSON."""
     if caller.out.form == "json":
         caller.out.document(found)
     else:
@@ -240,12 +249,11 @@ def _complain(found: dict[str, Any], out: Output) -> int:
     return int(found.get("returncode", 0))
 
 
-def _find(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
-    from pypx.compat.options import read
+def _find(opt: dict[str, Any], caller: _Caller) -> int:
     from pypx.compat.query import run_find
     from pypx.compat.reports import form_of, make_report
 
-    request = _checked(read("find", opt, usual=usual))
+    request = _peered("find", opt, caller)
     out = caller.out
     if request.text("PACS") and not request.is_named:
         out.detail(f"--PACS: No effect: {request.text('PACS')} is no node of the configuration.")
@@ -260,11 +268,10 @@ def _find(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
     return _complain(found, out)
 
 
-def _report(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
-    from pypx.compat.options import read
+def _report(opt: dict[str, Any], caller: _Caller) -> int:
     from pypx.compat.reports import form_of, run_report
 
-    request = read("report", opt, usual=usual)
+    request = read("report", opt, usual={}, config=caller.invocation.config)
     made = run_report(request)["report"]
     if caller.out.form == "json":
         caller.out.document(made["json"])
@@ -273,11 +280,10 @@ def _report(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
     return 0
 
 
-def _status(opt: dict[str, Any], usual: dict[str, Any], caller: _Caller) -> int:
-    from pypx.compat.options import read
+def _status(opt: dict[str, Any], caller: _Caller) -> int:
     from pypx.compat.state import run_status
 
-    found = run_status(read("status", opt, usual=usual))
+    found = run_status(read("status", opt, usual={}, config=caller.invocation.config))
     if caller.out.form == "json":
         caller.out.document(found)
     else:

@@ -7,12 +7,13 @@ Nothing is asked of anybody here.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pypx.errors import PypxError, error_object
 
 if TYPE_CHECKING:
+    from pypx.client.client import Client
     from pypx.config import Node
 
 __all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic"]
@@ -62,6 +63,12 @@ class Caller:
         import logging
 
         logging.getLogger("pypx").info(sentence)
+
+    def reaching(self, node: Node) -> None:
+        """Hear of a peer before anything goes to it."""
+
+    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
+        """Hear of a query before it is asked."""
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Hear what cancels the operation that begins now; None when it is over."""

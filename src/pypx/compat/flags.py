@@ -11,7 +11,8 @@ from pypx.values import frozen
 __all__ = ["FLAGS", "PROGRAMS", "Flag", "defaults", "flags_of", "only_upstream"]
 
 PROGRAMS = ("echo", "find", "move", "report", "status")
-"""The programs whose flags are parsed by this table."""
+"""The programs whose flags are parsed by this table. Those of px-listen are parsed by our own
+command, but for what it says of itself."""
 
 
 @frozen
@@ -45,7 +46,7 @@ class Flag:
         return not isinstance(self.default, bool)
 
 
-_ALL = PROGRAMS
+_ALL = (*PROGRAMS, "listen")
 _PEER = ("echo", "find", "move")
 _KEYS = (
     *("AccessionNumber", "PatientID", "PatientName", "PatientSex", "StudyDate"),
@@ -138,10 +139,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         ("--json",),
         "json",
-        _ALL,
+        PROGRAMS,
         False,
         "JSON instead of a report or a Python dictionary.",
-        shared=_ALL,
+        shared=PROGRAMS,
     ),
     Flag(
         ("--withFeedBack",),
@@ -282,7 +283,7 @@ def flags_of(program: str) -> dict[str, Flag]:
     """Give the flags of a program by how they are written.
 
     Args:
-        program: One of :data:`PROGRAMS`.
+        program: One of :data:`PROGRAMS`, or ``listen``.
     """
     return {name: flag for flag in FLAGS if program in flag.programs for name in flag.names}
 

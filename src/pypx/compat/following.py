@@ -202,7 +202,7 @@ class Following:
 
         request = _push_request(self._request, arguments)
         node = request.node()
-        client = stack.enter_context(closing(request.client(node)))
+        client = stack.enter_context(closing(request.client(node, self._caller)))
         root = self._request.config.archive
         archive = stack.enter_context(Archive(root, create=False, read_only=True))
 

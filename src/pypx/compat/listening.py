@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pypx.address import check_ae_title
@@ -24,14 +25,16 @@ _DATA = "/tmp/data"  # upstream's default, not ours: who wants another names it
 def listen(opt: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Receive what one association brings (C-STORE, PS3.4 Annex B) into a folder.
 
-    It is an archive of pypx: ``px ls --archive DIR`` lists it.
+    Its tree is that of upstream's 1.x, with ``.info`` files, and an archive of pypx as well:
+    ``px ls --archive DIR`` lists it.
 
     Args:
-        opt: ``datadir`` (``/tmp/data``); and of ours ``port`` (10402), ``host`` (127.0.0.1),
-            ``aet``, ``associations`` (how many are received before it returns: 1), ``timeout``
-            (seconds to wait for them; for ever without) and ``config``. ``tmpdir``, ``logdir``
-            and ``executable`` have no effect: nothing is received through other folders or
-            programs.
+        opt: ``datadir`` (``/tmp/data``), ``logdir`` for the maps from IDs to folders; and of ours
+            ``port`` (10402), ``host`` (127.0.0.1; another one needs ``allow``, rules as those of
+            ``px listen``, or ``allow_any``), ``aet``, ``associations`` (how many are received
+            before it returns: 1), ``timeout`` (seconds to wait for them; for ever without) and
+            ``config``. ``tmpdir`` and ``executable`` have no effect: nothing is received through
+            other folders or programs.
 
     Returns:
         ``status``, ``data`` (an object for each instance: its UIDs and its file), ``command``,
@@ -80,25 +83,34 @@ class _Heard:
 
 def _listen(request: Request) -> dict[str, Any]:
     from pypx.archive import Archive
+    from pypx.receiver.allow import AllowRule
+    from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import DEFAULT_PORT, Receiver
+    from pypx.receiver.watch import Watch
 
     associations, port = (
         _number(request, key, usual) for key, usual in (("associations", 1), ("port", DEFAULT_PORT))
     )
-    timeout = request.args.get("timeout")
     title = request.text("aet") if "aet" in request.given else request.config.aet
     heard = _Heard(associations)
-    with (
-        Archive(request.text("datadir") or _DATA, layout=_layout()) as archive,
-        Receiver(
-            archive,
-            host=request.text("host") or "127.0.0.1",
-            port=port,
-            ae_title=check_ae_title(title),
-            observer=heard,
-        ),
-    ):
-        in_time = heard.over.wait(None if timeout is None else float(timeout))
+    maps = request.text("logdir")
+    rules = request.words("allow") or list(request.config.listen.allow)
+    with Archive(request.text("datadir") or _DATA, layout="pypx-1") as archive:
+        companions = archive.companions(maps=Path(maps) if maps else None)
+        with (
+            Watch(archive, companions=companions) as watch,
+            Receiver(
+                archive,
+                host=request.text("host") or "127.0.0.1",
+                port=port,
+                ae_title=check_ae_title(title),
+                allow=[AllowRule.parse(rule) for rule in rules],
+                allow_any=request.is_on("allow_any"),
+                users=request.config.listen.users,
+                observer=Observers(heard, watch),
+            ),
+        ):
+            in_time = heard.over.wait(request.timeout)
     return _told(heard, in_time)
 
 
@@ -112,13 +124,6 @@ def _number(request: Request, key: str, usual: int) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigError(f"{key} is {text!r}, which is no number.")
     return int(text)
-
-
-def _layout() -> str:
-    """Give upstream's tree where there is one by that name."""
-    from pypx.archive.layout import DEFAULT_LAYOUT, LAYOUTS
-
-    return "pypx-1" if "pypx-1" in LAYOUTS else DEFAULT_LAYOUT
 
 
 def _told(heard: _Heard, in_time: bool) -> dict[str, Any]:

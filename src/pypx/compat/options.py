@@ -19,13 +19,22 @@ from pypx.values import frozen, replace
 
 if TYPE_CHECKING:
     from pypx.client.client import Client
+    from pypx.compat.answers import Caller
 
-__all__ = ["Request", "check_uid_keys", "query_keys", "read", "then_arguments"]
+__all__ = [
+    "Request",
+    "check_uid_keys",
+    "query_keys",
+    "read",
+    "then_arguments",
+    "with_json",
+]
 
 _MODULE_DEFAULTS = {"aet": "CHRIS-AET", "aec": "CHRIS-AEC", "serverIP": "127.0.0.1"}
 _NO_KEYS = frozenset({"PACS", "CUBE", "JSONargString", "QueryReturnTags", "StudyOnly"})
 _SET_BY_US = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
 _DATE = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)")
+_LONGEST = 1e6  # seconds
 _FALSE = frozenset({"", "0", "false", "no", "none"})
 
 
@@ -101,6 +110,24 @@ class Request:
         return Node(str(address), address)
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that a phase may take; None for the usual ones.
+
+        Raises:
+            ConfigError: It is no such number.
+        """
+        value = self.args.get("timeout")
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 0 < seconds <= _LONGEST:
+            raise ConfigError(f"--timeout is a number of seconds above 0, not {value!r}.")
+        return seconds
+
+    @property
     def is_named(self) -> bool:
         """Whether the PACS has a name, so that no host has to be given."""
         return self._named() is not None
@@ -110,14 +137,14 @@ class Request:
             return self.config.node(name)
         return self.config.nodes.get(self.text("PACS"))
 
-    def client(self, node: Node) -> Client:
+    def client(self, node: Node, caller: Caller) -> Client:
         """Make a client for the PACS."""
+        caller.reaching(node)
         from pypx.client.client import Client
         from pypx.net.connection import Timeouts
 
         timeouts = Timeouts()
-        if seconds := self.args.get("timeout"):
-            longest = float(seconds)
+        if (longest := self.timeout) is not None:
             timeouts = Timeouts(longest, longest, longest, min(longest, 5.0))
         return Client(
             node.address,
@@ -126,11 +153,16 @@ class Request:
             model=node.model,
             tls=node.tls,
             character_set=node.character_set,
+            identity=node.identity,
         )
 
 
 def read(
-    program: str, opt: Mapping[str, Any] | None, *, usual: Mapping[str, Any] = _MODULE_DEFAULTS
+    program: str,
+    opt: Mapping[str, Any] | None,
+    *,
+    usual: Mapping[str, Any] = _MODULE_DEFAULTS,
+    config: Config | None = None,
 ) -> Request:
     """Read a dictionary; every key may be missing.
 
@@ -139,16 +171,27 @@ def read(
         opt: The dictionary.
         usual: What the PACS is where nobody says: the functions and the command line of upstream
             differed there.
+        config: The configuration; None to load it, as the dictionary says.
 
     Raises:
         ConfigError: A value makes no sense, or the configuration is wrong.
     """
-    given = dict(opt or {})
-    given.update(_from_json(given.get("JSONargString") or given.get("JSONargs")))
+    given = with_json(opt or {})
     args = {**defaults(program), **usual, **given}
     if "serverPort" in args:
         args["serverPort"] = str(args["serverPort"])
-    return Request(args, given, load(given.get("config"), archive=given.get("archive")))
+    if config is None:
+        config = load(given.get("config"), archive=given.get("archive"))
+    return Request(args, given, config)
+
+
+def with_json(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a dictionary with what its ``JSONargString`` says, which goes before the rest.
+
+    Raises:
+        ConfigError: That is no JSON object.
+    """
+    return {**opt, **_from_json(opt.get("JSONargString") or opt.get("JSONargs"))}
 
 
 def _from_json(text: object) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def echo(opt: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return failed(error)
 
 
-def run_echo(request: Request) -> dict[str, Any]:
+def run_echo(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
     """Do what :func:`echo` does.
 
     Raises:
@@ -54,7 +54,7 @@ def run_echo(request: Request) -> dict[str, Any]:
     options = ["--timeout", "5", "-v"]
     command = line(request.text("echoscu") or "echoscu", node, request.calling, options)
     try:
-        with closing(request.client(node)) as client:
+        with closing(request.client(node, caller)) as client:
             result = client.echo()
     except PypxError as error:
         return failed(error, command)
@@ -99,7 +99,7 @@ def run_move(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
         ConfigError: The request makes no sense.
     """
     keys = check_uid_keys(request)
-    with closing(request.client(request.node())) as client:
+    with closing(request.client(request.node(), caller)) as client:
         return move_over(client, request, keys, caller)
 
 

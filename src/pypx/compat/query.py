@@ -88,7 +88,7 @@ def run_find(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
             hint="Give a key; if really everything is meant, --PatientID '*'.",
         )
     node = request.node()
-    with closing(request.client(node)) as client:
+    with closing(request.client(node, caller)) as client:
         look_up = _LookUp(request, client, node, keys, caller)
         found = look_up.run(with_series=not request.is_on("StudyOnly") or following.needs_series)
         if isinstance(found["data"], list) and following.steps:
@@ -180,6 +180,7 @@ class _LookUp:
         """Give the matches, each once, and why they are not all."""
         found: dict[str, DataSet] = {}
         unique = UNIQUE_KEYS[level.value.lower()]
+        self._caller.asking(self._client, keys, level.value)
         try:
             with self._client.find(keys, level=level, return_keys=()) as matches:
                 for match in matches:
