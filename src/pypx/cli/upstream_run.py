@@ -7,11 +7,11 @@ on stderr, and an exit code. What arguments mean is in ``upstream``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from pypx.cli.auditing import audited, note_query
+from pypx.cli.auditing import audited, heard
 from pypx.cli.options import Invocation
 from pypx.cli.upstream import Parsed, parse, with_verbosity
 from pypx.compat.answers import Caller, failed
@@ -90,7 +90,7 @@ def _run(
             out.detail(f"{flag.names[0]}: {flag.effect}")
     opt = _asked(title, name, parsed)
     caller = _Caller(_invocation(opt, out, interrupts))
-    with audited(caller.invocation) if name == "find" else nullcontext() as caller.trail:
+    with audited(caller.invocation) if name in ("find", "move") else nullcontext() as caller.trail:
         try:
             code = _RUN[name](opt, caller)
         finally:
@@ -184,9 +184,9 @@ class _Caller(Caller):
         """Warn where a password would go over a network as it is."""
         self.invocation.warn_of_secrets(node)
 
-    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
-        """Note a query in the audit trail."""
-        note_query(self.trail, client, keys, level, None)
+    def making(self, client: Client) -> None:
+        """Let the audit trail hear what is asked."""
+        heard(self.trail, client)
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Let Ctrl-C cancel an operation."""

@@ -7,7 +7,7 @@ Nothing is asked of anybody here.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pypx.errors import PypxError, error_object
@@ -67,8 +67,8 @@ class Caller:
     def reaching(self, node: Node) -> None:
         """Hear of a peer before anything goes to it."""
 
-    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
-        """Hear of a query before it is asked."""
+    def making(self, client: Client) -> None:
+        """Hear of a client before anything is asked with it."""
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Hear what cancels the operation that begins now; None when it is over."""

@@ -146,7 +146,7 @@ class Request:
         timeouts = Timeouts()
         if (longest := self.timeout) is not None:
             timeouts = Timeouts(longest, longest, longest, min(longest, 5.0))
-        return Client(
+        client = Client(
             node.address,
             calling_ae_title=self.calling,
             timeouts=timeouts,
@@ -155,6 +155,8 @@ class Request:
             character_set=node.character_set,
             identity=node.identity,
         )
+        caller.making(client)
+        return client
 
 
 def read(
