@@ -46,6 +46,15 @@ FAILS = {r"px demo --fault drop-objects=1": 1}
 UNTIL_STOPPED = re.compile(r"px listen\b")
 PASSWORD = "correct horse battery staple\n"
 
+_PYTHON = """
+import ast, asyncio, inspect, sys, pypx
+code = compile(sys.argv[1], "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+done = eval(code)
+if inspect.iscoroutine(done):
+    asyncio.run(done)
+"""
+"""Runs a program that may await, as those in a notebook."""
+
 _JOB = r"\b\d{8}-[0-9a-f]{6}\b"
 
 
@@ -140,6 +149,15 @@ class Sandbox:
     def _write_files(self) -> None:
         import openpyxl
 
+        # What upstream has left: its archive, what storescp had received, and its PACS.
+        for number, part in enumerate(("data/4711-Doe", "tmp/series"), start=5):
+            folder = self.home / "dicom" / part
+            folder.mkdir(parents=True)
+            write_file(folder, number)
+        (self.home / "services").mkdir()
+        pacs = {"aet": "PYPX", "aec": "ORTHANC", "serverIP": HOST, "serverPort": self._pacs.port}
+        services = self.home / "services/pacs.json"
+        services.write_text(json.dumps({"BCH-chris": pacs}), encoding="utf-8")
         (self.home / "export").mkdir()
         for number in (1, 2):
             uids = {"SOPInstanceUID": f"1.2.9.{number}", "SeriesInstanceUID": "1.2.9"}
@@ -162,11 +180,16 @@ class Sandbox:
             (r"docker run --rm pypx ", f"{entry} "),
             (r"docker exec pypx ", ""),
             (r"ORTHANC@[\d.]+:4242", f"ORTHANC@127.0.0.1:{pacs}"),
-            (r"--serverIP [\d.]+", f"--serverIP 127.0.0.1 --serverPort {pacs}"),
+            (r"(--serverIP) [\d.]+( --serverPort \d+)?", rf"\1 127.0.0.1 --serverPort {pacs}"),
+            (
+                r'"serverIP": "[\d.]+", "serverPort": "4242"',
+                f'"serverIP": "{HOST}", "serverPort": "{pacs}"',
+            ),
             (r"\b10402\b", str(self._port)),
             (r"\b0\.0\.0\.0\b", "127.0.0.1"),
             (r"--metrics (\S+:)?9104", "--metrics 0"),
-            (r"/etc/pypx/", "~/"),
+            (r"/etc/pypx/|/home/dicom/", "~/"),
+            (r"(?<![\w~])/dicom/", "~/dicom/"),
             (r"--between \S+", "--between 00:00-23:59"),  # whatever the time is
         ):
             text = re.sub(pattern, replacement, text)
@@ -196,7 +219,7 @@ class Sandbox:
         if command.language == "python":
             if said := self.stop():  # it may listen itself
                 return said
-            done = self._run([sys.executable, "-c", f"import pypx\n{text}"])
+            done = self._run([sys.executable, "-c", _PYTHON, text])
         elif UNTIL_STOPPED.match(text):
             return self._listen(text)
         else:
@@ -241,13 +264,14 @@ class Sandbox:
 
 
 def fill(pacs: Orthanc, folder: Path) -> None:
-    """Store the patients that the pages ask for: 4711 with the study 1.2.3, and PID1."""
+    """Store the patients that the pages ask for: 4711 with the study 1.2.3, PID1, 1234567."""
     folder.mkdir()
     for number in (1, 2):
         write_file(folder, number, Modality="MR", StudyDate="20240115")
     for number in (3, 4):
         study = {"StudyInstanceUID": "1.2.4", "SeriesInstanceUID": "1.2.4.1", "PatientID": "PID1"}
         write_file(folder, number, Modality="MR", StudyDate="20240302", **study)
+    write_file(folder, 9, PatientID="1234567", StudyInstanceUID="1.2.5", SeriesInstanceUID="1.2.6")
     with Client(Address("ORTHANC", HOST, pacs.port)) as client:
         outcomes = [sent.outcome for sent in client.store_files([folder])]
-    assert outcomes == ["completed"] * 4
+    assert outcomes == ["completed"] * 5

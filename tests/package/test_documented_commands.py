@@ -28,6 +28,9 @@ from tests.peers.process import free_port
 TEXTS = {str(page.relative_to(REPOSITORY)): page.read_text(encoding="utf-8") for page in PAGES}
 SHOWN = {name: list(commands(text)) for name, text in TEXTS.items()}
 
+TITLES = ("PYPX", "CHRISLOCAL", "CHRIS-ULTRON-AET")
+"""What we call ourselves, in our style and in upstream's."""
+
 
 @pytest.fixture(scope="module")
 def our_port() -> int:
@@ -37,7 +40,7 @@ def our_port() -> int:
 @pytest.fixture(scope="module")
 def hospital(our_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     folder = tmp_path_factory.mktemp("hospital")
-    pacs = Orthanc(folder, destinations={"PYPX": our_port})
+    pacs = Orthanc(folder, destinations=dict.fromkeys(TITLES, our_port))
     pacs.start()
     try:
         fill(pacs, folder / "studies")

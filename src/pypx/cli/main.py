@@ -1,4 +1,4 @@
-"""The entry points: ``px``, and ``px-echo``, ``px-find``, ``px-move``, ``px-listen``.
+"""The entry points: ``px``, and ``px-echo``, ``px-find`` and so on.
 
 In: ``sys.argv``. Out: an exit code. The version is answered here, before anything else
 is imported.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 
-__all__ = ["echo", "find", "listen", "main", "move"]
+__all__ = ["echo", "find", "listen", "main", "move", "report", "status"]
 
 _COLLECT_AFTER = 100_000  # new objects
 
@@ -37,6 +37,16 @@ def move() -> int:
 def listen() -> int:
     """Run ``px-listen``, which is ``px listen``."""
     return _run("px-listen", "listen")
+
+
+def report() -> int:
+    """Run ``px-report``, which is upstream's, and ours under that name only."""
+    return _run("px-report", "report")
+
+
+def status() -> int:
+    """Run ``px-status``, which is ``px status``."""
+    return _run("px-status", "status")
 
 
 def _run(program: str, command: str | None) -> int:
