@@ -265,6 +265,8 @@ def _find(opt: dict[str, Any], caller: _Caller) -> int:
         made = found.get("report") or make_report(request, found["data"])
         out.write(form_of(request, made))
         out.flush()
+    else:
+        out.discard()  # there is nothing to put into the file of -o
     return _complain(found, out)
 
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from pypx.client.client import Client
     from pypx.config import Node
 
-__all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic"]
+__all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic", "value_of"]
+
+
+_NO_VALUE = "no value provided for "
 
 
 class Answer(dict[str, Any]):
@@ -112,7 +115,14 @@ def line(program: str, node: Node, calling: str, options: list[str], *rest: str)
 
 def no_value(tag: str) -> str:
     """Give what stands for a value that the PACS does not give."""
-    return f"no value provided for {tag}"
+    return f"{_NO_VALUE}{tag}"
+
+
+def value_of(entry: Mapping[str, Any], keyword: str) -> str:
+    """Give a value out of what ``find`` gave; empty where the PACS gave none."""
+    found = entry.get(keyword)
+    text = str(found.get("value", "")) if isinstance(found, Mapping) else ""
+    return "" if text.startswith(_NO_VALUE) else text
 
 
 def synthetic(value: object, label: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from pypx.compat.answers import Caller, answer, failed, line
+from pypx.compat.answers import Caller, answer, failed, line, value_of
 from pypx.compat.options import Request, then_arguments
 from pypx.errors import CancelledError, ConfigError, PypxError, error_object
 
@@ -102,24 +102,24 @@ class Following:
                 for one in every
                 if one["returncode"] and not (name == "status" and one["status"] == "success")
             ]
-            if name == "report":
-                self._report(found)
         if wrong and found["returncode"] == 0:
             name, first = wrong[0]
             failure = _StepError(f"{name} did not do all: {first['data']}", first)
             found.update(
                 status="partial", returncode=failure.exit_code, error=error_object(failure)
             )
-        if self._request.is_on("retrieve") or self._request.is_on("move"):
-            self._report(found)
 
     def _each(self, studies: list[Entry], step: Step) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         for study in studies:
-            uid = study["StudyInstanceUID"]["value"]
+            uid = value_of(study, "StudyInstanceUID")
             series = []
             for one in study.get("series", ()):
                 if self._caller.cancelled:
                     series.append(failed(CancelledError("Interrupted before this series.")))
+                    continue
+                if not value_of(one, "SeriesInstanceUID"):
+                    nameless = PypxError("The PACS does not tell the UID of this series.")
+                    series.append(failed(nameless))
                     continue
                 try:
                     series.append(step(study, one))
@@ -169,10 +169,12 @@ class Following:
 
         self._sleep()
         keys = {
-            "StudyInstanceUID": study["StudyInstanceUID"]["value"],
-            "SeriesInstanceUID": series["SeriesInstanceUID"]["value"],
+            "StudyInstanceUID": value_of(study, "StudyInstanceUID"),
+            "SeriesInstanceUID": value_of(series, "SeriesInstanceUID"),
         }
-        images = series.get("NumberOfSeriesRelatedInstances", {}).get("value", "")
+        if self._request.node().model == "patient":  # its unique key, too (PS3.4 §C.6.1.1)
+            keys = {"PatientID": value_of(study, "PatientID"), **keys}
+        images = value_of(series, "NumberOfSeriesRelatedInstances")
         self._waiting = self._pause(int(images) if images.isdecimal() else 0)
         result = move_over(client, self._request, keys, self._caller)
         if self._request.is_on("withFeedBack"):
@@ -207,15 +209,10 @@ class Following:
         archive = stack.enter_context(Archive(root, create=False, read_only=True))
 
         def push(study: Entry, series: Entry) -> dict[str, Any]:
-            uid = series["SeriesInstanceUID"]["value"]
+            uid = value_of(series, "SeriesInstanceUID")
             return _push(archive, client, node, request.calling, uid)
 
         return push
-
-    def _report(self, found: dict[str, Any]) -> None:
-        from pypx.compat.reports import make_report
-
-        found["report"] = make_report(self._request, found["data"])
 
 
 def _failing(error: PypxError) -> Step:
@@ -225,9 +222,9 @@ def _failing(error: PypxError) -> Step:
 
 def _status(state: Any, series: Entry) -> dict[str, Any]:
     """Say what the archive has of a series, against what the PACS says that there is."""
-    images = series.get("NumberOfSeriesRelatedInstances", {}).get("value", "")
+    images = value_of(series, "NumberOfSeriesRelatedInstances")
     expected = int(images) if images.isdecimal() else None
-    found: dict[str, Any] = state.of_series(series["SeriesInstanceUID"]["value"], expected)
+    found: dict[str, Any] = state.of_series(value_of(series, "SeriesInstanceUID"), expected)
     return found
 
 
