@@ -53,6 +53,10 @@ def _run(program: str, command: str | None) -> int:
     arguments = sys.argv[1:]
     if arguments == ["--version"] and _say_version():
         return 0
+    if command == "listen" or (command is None and arguments[:1] == ["listen"]):
+        from pypx.cli.inetd import leave_socket
+
+        leave_socket()
     # Importing makes some 60,000 objects, none of them garbage: looking for garbage among
     # them, now and once more at the end of the process, would take 15 of our 90 ms.
     gc.set_threshold(_COLLECT_AFTER, 10, 10)

@@ -100,7 +100,9 @@ def _call(program: str, name: str | None, arguments: list[str], state: State) ->
         arguments = [*arguments[: len(arguments) - len(rest)], *for_listen(rest)]
     command = PxGroup("px") if name is None else load_command(name)
     if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
-        command.main(arguments, prog_name=program)  # the shell asks for completions; exits
+        from pypx.cli.completing import answer  # the shell asks
+
+        return answer(command, program)
     if name is None and not arguments:
         with command.make_context(program, [], resilient_parsing=True) as context:
             state.out.raw(f"{command.get_help(context)}\n")

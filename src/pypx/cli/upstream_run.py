@@ -7,14 +7,14 @@ on stderr, and an exit code. What arguments mean is in ``upstream``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from pypx.cli.auditing import audited, note_query
+from pypx.cli.auditing import audited, heard
 from pypx.cli.options import Invocation
 from pypx.cli.upstream import Parsed, parse, with_verbosity
-from pypx.compat.answers import Caller, failed
+from pypx.compat.answers import Account, Caller, failed
 from pypx.compat.flags import FLAGS
 from pypx.compat.options import Request, read, with_json
 from pypx.errors import ConfigError, PypxError
@@ -90,7 +90,7 @@ def _run(
             out.detail(f"{flag.names[0]}: {flag.effect}")
     opt = _asked(title, name, parsed)
     caller = _Caller(_invocation(opt, out, interrupts))
-    with audited(caller.invocation) if name == "find" else nullcontext() as caller.trail:
+    with audited(caller.invocation) if name in _PEERED else nullcontext() as caller.trail:
         try:
             code = _RUN[name](opt, caller)
         finally:
@@ -180,13 +180,18 @@ class _Caller(Caller):
         """Say it on stderr."""
         self.out.say(sentence)
 
-    def reaching(self, node: Node) -> None:
-        """Warn where a password would go over a network as it is."""
+    def reaching(self, node: Node, client: Client) -> None:
+        """Warn where a password would go over a network as it is; note what is asked."""
         self.invocation.warn_of_secrets(node)
+        heard(self.trail, client)
 
-    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
-        """Note a query in the audit trail."""
-        note_query(self.trail, client, keys, level, None)
+    def sending(self, client: Client) -> Account | None:
+        """Note what is sent."""
+        if self.trail is None:
+            return None
+        from pypx.audit.sending import SendingAudit
+
+        return SendingAudit(self.trail, client)
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Let Ctrl-C cancel an operation."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pypx.errors import PypxError, error_object
 
 if TYPE_CHECKING:
     from pypx.client.client import Client
+    from pypx.client.sending import Sent
+    from pypx.client.store import Instance
     from pypx.config import Node
 
 __all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic", "value_of"]
@@ -50,6 +52,19 @@ class Answer(dict[str, Any]):
         """End it; nothing runs."""
 
 
+class Account(Protocol):
+    """Hears of what is sent, for the audit trail."""
+
+    def begin(self, instance: Instance) -> None:
+        """Hear of an instance before it is sent."""
+
+    def sent(self, result: Sent) -> None:
+        """Hear what became of it."""
+
+    def end(self, reason: str) -> None:
+        """Hear of the end, and why it came too soon, if it did."""
+
+
 class Caller:
     """Who called, as far as it wants to hear of the work or to end it.
 
@@ -67,11 +82,12 @@ class Caller:
 
         logging.getLogger("pypx").info(sentence)
 
-    def reaching(self, node: Node) -> None:
-        """Hear of a peer before anything goes to it."""
+    def reaching(self, node: Node, client: Client) -> None:
+        """Hear of a peer, and of what will ask it, before anything is asked."""
 
-    def asking(self, client: Client, keys: Mapping[str, str], level: str) -> None:
-        """Hear of a query before it is asked."""
+    def sending(self, client: Client) -> Account | None:
+        """Give who hears of what is sent to a peer; None if nobody wants to."""
+        return None
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Hear what cancels the operation that begins now; None when it is over."""

@@ -16,6 +16,7 @@ from pypx.compat.options import Request, then_arguments
 from pypx.errors import CancelledError, ConfigError, PypxError, error_object
 
 if TYPE_CHECKING:
+    from pypx.archive import Archive
     from pypx.client.client import Client
     from pypx.config import Node
 
@@ -210,7 +211,7 @@ class Following:
 
         def push(study: Entry, series: Entry) -> dict[str, Any]:
             uid = value_of(series, "SeriesInstanceUID")
-            return _push(archive, client, node, request.calling, uid)
+            return _push(archive, client, node, uid, self._caller)
 
         return push
 
@@ -243,28 +244,37 @@ def _push_request(request: Request, arguments: dict[str, Any]) -> Request:
             hint='--thenArgs \'{"node": "ORTHANC@10.1.2.3:4242"}\'',
         )
     inherited: dict[str, Any] = {
-        key: request.args[key] for key in ("aet", "config", "timeout") if key in request.args
+        key: request.args[key] for key in ("aet", "timeout") if key in request.args
     }
-    return read("find", {**inherited, **arguments})
+    return read("find", {**inherited, **arguments}, config=request.config)
 
 
-def _push(archive: Any, client: Client, node: Node, calling: str, uid: str) -> dict[str, Any]:
+def _push(archive: Archive, client: Client, node: Node, uid: str, caller: Caller) -> dict[str, Any]:
     """Send one series, and say what became of it."""
     located = next(archive.instances({"SeriesInstanceUID": uid}), None)
     if located is None:
         return failed(PypxError(f"The archive has nothing of series {uid}: it cannot be sent."))
-    command = line("storescu", node, calling, [], str(located.path.parent), "+sd")
+    folder = str(located.path.parent)
+    command = line("storescu", node, client.calling_ae_title, [], folder, "+sd")
     sent = refused = 0
     first: PypxError | None = None
+    account = caller.sending(client)
+    hear = None if account is None else account.begin
+    sending = client.store_archived(archive, {"SeriesInstanceUID": uid}, on_instance=hear)
+    caller.doing(sending.stop)
     try:
-        for one in client.store_archived(archive, {"SeriesInstanceUID": uid}):
-            if one.error is None:
-                sent += 1
-            else:
-                refused += 1
-                first = first or one.error
+        for one in sending:
+            if account is not None:
+                account.sent(one)
+            sent += one.error is None
+            refused += one.error is not None
+            first = first or one.error
     except PypxError as error:
         first = error
+    finally:
+        caller.doing(None)
+        if account is not None:
+            account.end(first.message if first else "")
     counts = {"completed": sent, "failed": refused}
     if first is None:
         return {**answer("success", [], command, 0), **counts}

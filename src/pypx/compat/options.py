@@ -139,14 +139,13 @@ class Request:
 
     def client(self, node: Node, caller: Caller) -> Client:
         """Make a client for the PACS."""
-        caller.reaching(node)
         from pypx.client.client import Client
         from pypx.net.connection import Timeouts
 
         timeouts = Timeouts()
         if (longest := self.timeout) is not None:
             timeouts = Timeouts(longest, longest, longest, min(longest, 5.0))
-        return Client(
+        client = Client(
             node.address,
             calling_ae_title=self.calling,
             timeouts=timeouts,
@@ -155,6 +154,8 @@ class Request:
             character_set=node.character_set,
             identity=node.identity,
         )
+        caller.reaching(node, client)
+        return client
 
 
 def read(

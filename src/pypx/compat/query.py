@@ -191,7 +191,6 @@ class _LookUp:
         """Give the matches, each once, and why they are not all."""
         found: dict[str, DataSet] = {}
         unique = UNIQUE_KEYS[level.value.lower()]
-        self._caller.asking(self._client, keys, level.value)
         try:
             with self._client.find(keys, level=level, return_keys=()) as matches:
                 for match in matches:
