@@ -227,7 +227,7 @@ def _peered(name: str, opt: dict[str, Any], caller: _Caller) -> Request:
             one network.
     """
     request = read(name, opt, usual=_USUAL, config=caller.invocation.config)
-    if not (request.text("serverIP") or request.is_named):
+    if not request.text("serverIP"):
         raise ConfigError(
             "The PACS is not named in full: --serverIP is missing.",
             hint="Give --serverIP HOST, or a NODE: a configured name or AET@host:port.",
@@ -260,7 +260,7 @@ def _find(opt: dict[str, Any], caller: _Caller) -> int:
 
     request = _peered("find", opt, caller)
     out = caller.out
-    if request.text("PACS") and not request.is_named:
+    if request.text("PACS") and request.named is None:
         out.detail(f"--PACS: No effect: {request.text('PACS')} is no node of the configuration.")
     found = run_find(request, caller)
     if request.is_on("json"):
