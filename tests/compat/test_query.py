@@ -397,6 +397,26 @@ def test_retrieve_status_push_report(
     assert found["report"]["json"][0]["header"]["PatientID"] == "DEMO-002"
 
 
+def test_a_pacs_that_goes_away_is_not_asked_for_every_series() -> None:
+    asked: list[str] = []
+
+    def find(one: Exchange) -> None:
+        for number in range(5):
+            one.match(StudyInstanceUID="1.2", SeriesInstanceUID=f"1.2.{number}")
+        one.end_find()
+
+    def move(one: Exchange) -> None:
+        asked.append(one.identifier["SeriesInstanceUID"])
+        one.cut()
+
+    with Scripted(find=find, move=move) as scripted:
+        found = pypx.find(opt_for(scripted.address, PatientID="X", then="retrieve"))
+    assert asked == ["1.2.0", "1.2.1"]
+    assert found["returncode"] == 3
+    said = [one["data"] for one in steps(found, "00-retrieve")]
+    assert [text.startswith("Not asked for") for text in said] == [False, False, True, True, True]
+
+
 def test_the_retrieve_of_1_x_has_a_report_with_its_word(
     opt: Callable[..., Opt], receiving: Archive
 ) -> None:
