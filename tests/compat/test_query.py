@@ -330,7 +330,7 @@ def test_a_node_of_the_patient_root_model(home: Path) -> None:
     asked = []
 
     def find(one: Exchange) -> None:
-        asked.append(one.request.affected_sop_class_uid)
+        asked.append((one.request.affected_sop_class_uid, one.identifier.get("PatientID")))
         one.match(PatientID="P", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")
         one.end_find()
 
@@ -344,8 +344,7 @@ def test_a_node_of_the_patient_root_model(home: Path) -> None:
         uids = {"StudyInstanceUID": "1.2", "PatientID": "P"}
         moved = pypx.move({"node": "hospital", **uids})
     assert found["status"] == moved["status"] == "success"
-    of_patient = (PATIENT_ROOT_MOVE, "P")
-    assert asked == [PATIENT_ROOT_FIND, PATIENT_ROOT_FIND, of_patient, of_patient]
+    assert asked == [(PATIENT_ROOT_FIND, "P")] * 2 + [(PATIENT_ROOT_MOVE, "P")] * 2
     assert " -P " in found["command"]
     assert " -P " in moved["command"]
 
