@@ -13,7 +13,7 @@ from pypx.cli.options import Invocation, common_options
 __all__ = ["command"]
 
 _SHELLS = ("bash", "zsh", "fish")
-_PROGRAMS = ("px", "px-echo", "px-find", "px-move", "px-listen")
+_PROGRAMS = ("px", "px-echo", "px-find", "px-move", "px-listen", "px-status")
 
 
 @click.command("completion", cls=PxCommand, short_help="Let your shell complete commands.")
