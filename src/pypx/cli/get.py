@@ -13,7 +13,7 @@ import click
 from pypx.cli.asking import ask_for
 from pypx.cli.auditing import audited, heard, knowing
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 
@@ -37,6 +37,7 @@ __all__ = ["command"]
 )
 @model_option
 @common_options()
+@maps_option
 @peer_options
 def command(
     invocation: Invocation,

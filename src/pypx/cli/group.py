@@ -43,7 +43,8 @@ AET@host:port such as ORTHANC@127.0.0.1:4242.
 _EPILOG = """px COMMAND --help has examples.  Start with: px demo
 
 Exit codes: 0 all done, 1 done but not all of it, 2 usage or configuration, 3 network or
-association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted.
+association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted (143 by
+SIGTERM, 129 by a terminal that was closed).
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, common_options
+from pypx.cli.options import Invocation, common_options, maps_option
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.errors import ConfigError
 
@@ -100,6 +100,7 @@ def _read_with(parse: Any) -> Any:
     "says otherwise.",
 )
 @common_options(jsonl=True)
+@maps_option
 def command(
     invocation: Invocation,
     *,

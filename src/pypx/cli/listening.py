@@ -186,6 +186,7 @@ class _Listening:
             self._archive,
             settle=held.settle,
             hooks=hooks,
+            companions=self._invocation.companions(self._archive),
             on_series=self._tell_series,
             on_trouble=out.warn,
         )

@@ -103,6 +103,7 @@ class Retrieving:
                     observer=watch if trail is None else Observers(watch, trail),
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
+                    on_begin=self._begin_query,
                     heard=partial(heard, trail),
                     on_query=self._take_query,
                     tell=self._out.say,
@@ -269,6 +270,11 @@ class Retrieving:
                     progress.show(job.snapshot)
         finally:
             interrupts.cancel = None
+
+    def _begin_query(self, query: Query) -> None:
+        """Know whom the lines to come may name."""
+        for keyword, value in query.keys.items():
+            self._out.identifiers.learn(keyword, value)
 
     def _take_query(self, query: Query, state: str, standing: Standing | None) -> None:
         if self._rows is not None:

@@ -49,6 +49,8 @@ class Terms:
         aet: Our AE title.
         archive: The folder of the archive.
         layout: The layout of its tree.
+        maps: The folder of JSON maps, if they are wanted.
+        info_files: Whether there are ``.info`` files; None where that depends on the layout.
         workers: How many processes receive.
         metrics: Where metrics are served; None where they are not.
         settle: Seconds of silence after which a series counts as whole.
@@ -66,6 +68,8 @@ class Terms:
     aet: str
     archive: str
     layout: str
+    maps: str | None
+    info_files: bool | None
     workers: int
     metrics: tuple[str, int] | None
     settle: float
@@ -115,6 +119,8 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         aet=config.aet,
         archive=config.archive,
         layout=config.layout or DEFAULT_LAYOUT,
+        maps=config.maps,
+        info_files=config.info_files,
         workers=flags.workers or listen.workers,
         metrics=metrics,
         settle=listen.settle,

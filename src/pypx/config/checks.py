@@ -52,6 +52,8 @@ _TOP = {
     "umask": _TEXT,
     "log_identifiers": _TRUTH,
     "audit": _TABLE,
+    "maps": _TEXT,
+    "info_files": _TRUTH,
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,

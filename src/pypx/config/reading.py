@@ -71,6 +71,8 @@ def load(
         aet_forced=forced is not None,
         archive=_expand(chosen),
         layout=table.get("layout"),
+        maps=_expand(table["maps"]) if table.get("maps") else None,
+        info_files=table.get("info_files"),
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),

@@ -100,6 +100,9 @@ class Config:
             the AE title that a node asks for.
         archive: The folder of the archive.
         layout: The layout of its tree, or None for the archive's own default.
+        maps: The folder of JSON maps from IDs to folders, if they are wanted.
+        info_files: Whether ``.info`` files are written beside the images; None where that depends
+            on the layout.
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
@@ -113,6 +116,8 @@ class Config:
     aet_forced: bool = False
     archive: str = DEFAULT_ARCHIVE
     layout: str | None = None
+    maps: str | None = None
+    info_files: bool | None = None
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()

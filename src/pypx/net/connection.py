@@ -55,6 +55,7 @@ Secure = Callable[[socket.socket, Address, float], "TlsSocket"]
 
 __all__ = ["Connection", "Received", "Secure", "Timeouts", "connect", "look_up"]
 
+_LOOKS = 4  # in each time-out, at whether the peer still takes what was sent
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
 
 
@@ -65,7 +66,8 @@ class Timeouts:
     Attributes:
         connect: For the TCP connection.
         association: From the request to the answer of the peer.
-        response: From one message of the peer to its next, while an operation runs.
+        response: From one message of the peer to its next, while an operation runs; while it
+            still takes what we send, that begins again.
         release: For the answer to our release request, to a C-CANCEL, and, up to a second,
             for the peer to close after our A-ABORT.
     """
@@ -143,7 +145,7 @@ class Connection:
         association = Association(
             Role.REQUESTOR, maximum_length=request.user_information.maximum_length
         )
-        channel = Channel(sock, Session(association))
+        channel = Channel(sock, Session(association), send_timeout=timeouts.response)
         try:
             now = time.monotonic()
             association.associate(request, now)
@@ -209,23 +211,27 @@ class Connection:
         """Wait for the next whole message.
 
         Args:
-            timeout: Seconds of silence that end the wait; None for ``timeouts.response``.
+            timeout: Seconds of silence that end the wait, in which the peer took nothing of what
+                was sent either; None for ``timeouts.response``.
 
         Raises:
             PeerTimeoutError: Nothing came; the association is aborted.
             AssociationAbortedError, ConnectionLostError, RemoteProtocolError: It is over.
         """
         wait = self.timeouts.response if timeout is None else timeout
-        received = self.poll(wait)
-        while received is None and (left := self.last_read + wait - time.monotonic()) > 0:
-            received = self.poll(left)
-        if received is None:
-            self.abort()
-            raise PeerTimeoutError(
-                f"{self.address} did not answer within {wait:g} s.",
-                phase="response",
-                hint="The PACS may be busy or the network slow: try again, or allow more time.",
-            )
+        sign, unsent = time.monotonic(), 0
+        while (received := self.poll(wait / _LOOKS)) is None:
+            now, before = time.monotonic(), unsent
+            unsent = self._channel.unsent()
+            # Over a slow link, most of an object is on its way when we begin to wait.
+            sign = now if unsent < before else max(sign, self.last_read)
+            if now - sign >= wait:
+                self.abort()
+                raise PeerTimeoutError(
+                    f"{self.address} did not answer within {wait:g} s.",
+                    phase="response",
+                    hint="The PACS may be busy or the network slow: try again, or allow more time.",
+                )
         return received
 
     def response_to(self, message_id: int, kind: type[R], received: Received) -> R:

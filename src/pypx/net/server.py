@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pypx.dimse.session import Session
@@ -205,11 +206,17 @@ class Server:
         level = logging.DEBUG if looked else logging.WARNING
         _log.log(level, "a connection from %s: %s", served.host, failure.message)
 
-    def last_activity(self) -> float:
-        """Give the monotonic time at which bytes last came over an accepted association."""
+    def last_activity(self, of: Callable[[ServedAssociation], bool] | None = None) -> float:
+        """Give the monotonic time at which bytes last came over an accepted association.
+
+        Args:
+            of: Which ones of those that are open count; None for all, also those that are over.
+        """
         with self._lock:
-            running = [served.last_read for served in self._associations if served.contexts]
-            return max([self._last_activity, *running])
+            accepted = [served for served in self._associations if served.contexts]
+            if of is not None:
+                return max((served.last_read for served in accepted if of(served)), default=0.0)
+            return max([self._last_activity, *(served.last_read for served in accepted)])
 
     def stop(self, grace: float = 0.0) -> None:
         """Stop accepting, and let messages that are under way end.

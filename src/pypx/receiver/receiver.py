@@ -82,10 +82,11 @@ def choose_transfer_syntax(proposed: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _Record:
-    """What is noted of one association."""
+    """What is noted of one association; ``request`` is the C-STORE under way."""
 
     association_id: str = ""
     totals: Totals = field(default_factory=Totals)
+    request: CStoreRQ | None = None
 
 
 class Receiver:
@@ -207,6 +208,23 @@ class Receiver:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
 
+    def last_activity_for(self, originator: tuple[str, int]) -> float:
+        """Give the monotonic time at which bytes last came of an instance that is under way.
+
+        Args:
+            originator: AE title and message ID of the C-MOVE that it must be part of, as its
+                sender says; one of which it says nothing may be, too (PS3.7 §9.1.1.1).
+        """
+
+        def is_part(association: ServedAssociation) -> bool:
+            request = getattr(association.record, "request", None)
+            if request is None:
+                return False
+            named = request.move_originator_application_entity_title
+            return not named or (named, request.move_originator_message_id) == originator
+
+        return self._server.last_activity(is_part)
+
     def negotiate(
         self, request: AAssociateRQ, caller: Caller
     ) -> AAssociateAC | AAssociateRJ | Refusal:
@@ -282,6 +300,7 @@ class Receiver:
         assert isinstance(record, _Record)  # began() has set it
         self._check_number(record)
         started = time.monotonic()
+        record.request = request
         result = receive_instance(
             association,
             received.context_id,
@@ -295,6 +314,7 @@ class Receiver:
         record.totals.add(event)
         with self._lock:
             self.totals.add(event)
+        record.request = None
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)

@@ -113,6 +113,7 @@ def preparing(
     observer: Observer | None = None,
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
+    on_begin: Callable[[Query], None] = lambda _: None,
     heard: Callable[[Client], Client] = lambda client: client,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
@@ -130,6 +131,7 @@ def preparing(
         observer: Who hears what arrives.
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
+        on_begin: Hears of each query before it is asked.
         heard: Is shown each client that is made.
         on_query: Hears of each query that is done with.
         tell: Takes a line for the user; it is kept for the report as well.
@@ -225,6 +227,7 @@ def preparing(
             make_client=make_client,
             make_planner=make_planner,
             plan_only=plan_only,
+            on_begin=on_begin,
             on_query=on_query,
         )
         stack.callback(credit.close)
