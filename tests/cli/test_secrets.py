@@ -155,6 +155,7 @@ headers = {{ Authorization = "file:{self.secrets}/header" }}
         return done.output
 
 
+@pytest.mark.timeout(300)  # some twenty processes, one after the other
 @pytest.mark.parametrize("flags", [(), ("--workers", "2", "--log-json")], ids=["one", "workers"])
 def test_no_secret_is_left_anywhere(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with hook_server() as hooks:
