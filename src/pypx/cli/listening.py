@@ -33,11 +33,14 @@ from pypx.receiver.watch import Watch
 from pypx.values import replace
 
 if TYPE_CHECKING:
+    import socket
+
     from pypx.receiver.workers import Workers
 
 __all__ = ["listen"]
 
 _TICK = 1.0  # seconds between looks at the archive's notes
+_LOOK = 0.2  # seconds between looks for orders, while one association lasts
 _LONG = 2.0  # seconds after which opening the archive is worth a word
 
 
@@ -50,11 +53,19 @@ def listen(invocation: Invocation, flags: Flags) -> int:
     """
     orders = Orders()
     out = invocation.out
+    connection = None
+    if flags.inetd is not None:
+        from pypx.cli import inetd
+
+        if flags.inetd.logdir is not None:
+            inetd.log_elsewhere(flags.inetd.logdir)
+        connection, host = inetd.connection()
+        flags = replace(flags, host=host)
     held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout)
     log_to(out)
     with _opened(invocation, flags, held) as archive, Associations(out) as lines:
         orders.heed_stops(invocation.interrupts)
-        listening = _Listening(invocation, flags, held, archive, lines)
+        listening = _Listening(invocation, flags, held, archive, lines, connection)
         started = time.monotonic()
         listening.run(orders)
     lines.tell_totals(listening.receiver.totals, time.monotonic() - started)
@@ -96,7 +107,9 @@ class _Listening:
         held: Terms,
         archive: Archive,
         lines: Associations,
+        connection: socket.socket | None = None,
     ) -> None:
+        self._connection = connection
         self._invocation = invocation
         self._out = invocation.out
         self._flags = flags
@@ -108,6 +121,8 @@ class _Listening:
         self.receiver = self._workers or self._make_receiver()
 
     def _is_shared(self) -> bool:
+        if self._connection is not None:
+            return False
         if self._held.workers > 1 and not can_share_port():
             self._out.warn("Only Linux spreads a port over processes: one process receives.")
             return False
@@ -127,6 +142,7 @@ class _Listening:
             users=held.users,
             min_free=held.min_free,
             observer=self._observers,
+            connection=self._connection,
         )
 
     def _make_workers(self) -> Workers:
@@ -171,11 +187,23 @@ class _Listening:
                 self._observers.add(live)
             stack.callback(self.receiver.stop, self._flags.grace)
             self.receiver.start()
+            if isinstance(self.receiver, Receiver) and self._connection is not None:
+                self._serve_one(self.receiver, orders)
+                return
             self._announce(metrics)
             while (order := orders.wait(_TICK)) is not Order.STOP:
                 self._tell_notes()
                 if order is Order.RELOAD:
                     self._reload()
+
+    def _serve_one(self, receiver: Receiver, orders: Orders) -> None:
+        """Serve the one connection to its end, or until told to stop."""
+        where = f"{receiver.host}:{receiver.port}"
+        self._out.detail(f"serving one association on {where} as {receiver.ae_title}")
+        while not receiver.wait(_LOOK):
+            if orders.wait(0) is Order.STOP:
+                break
+        self._tell_notes()
 
     def _watch(self, stack: ExitStack) -> Hooks:
         """Let hooks be told of each series that is whole."""
@@ -248,7 +276,7 @@ class _Listening:
 
     def _serve_metrics(self, stack: ExitStack, hooks: Hooks) -> str:
         """Serve metrics if they are wanted; give the sentence that says where."""
-        if self._held.metrics is None:
+        if self._held.metrics is None or self._connection is not None:
             return ""
         from pypx.receiver.metrics import Metrics, MetricsServer, Numbers  # heavy, and an extra
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
 from pypx.net.served import Caller, Refusal, ServedAssociation, Service
 from pypx.net.server import Server
+from pypx.net.single import Single
 from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule, fitting, is_loopback
 from pypx.receiver.events import (
@@ -108,6 +110,8 @@ class Receiver:
         tls: Certificates, for a listener that speaks only TLS.
         users: A file of users (:mod:`pypx.receiver.users`). The password of whoever sends one is
             verified, and a wrong one refused; who has to send one is for ``allow`` to say.
+        connection: Serve this connection, which somebody else has accepted, and listen nowhere;
+            the arguments that say where are not heeded then.
 
     Attributes:
         host: What is bound.
@@ -134,8 +138,10 @@ class Receiver:
         share_port: bool = False,
         tls: ServerTls | None = None,
         users: str | None = None,
+        connection: socket.socket | None = None,
     ) -> None:
-        check_rules(host, allow, allow_any=allow_any, users=users)
+        if connection is None:
+            check_rules(host, allow, allow_any=allow_any, users=users)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -157,16 +163,20 @@ class Receiver:
             self._identities = Identities(Users(users))
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = Server(
-            host,
-            port,
-            self,
-            limits=limits,
-            seats=seats,
-            share_port=share_port,
-            tls=tls,
-        )
+        self._server: Server | Single
+        if connection is None:
+            self._server = Server(
+                host, port, self, limits=limits, seats=seats, share_port=share_port, tls=tls
+            )
+        else:
+            self._server = Single(connection, self, limits=limits, tls=tls)
         self.host, self.port = self._server.host, self._server.port
+        if connection is not None:
+            try:
+                check_rules(self.host, allow, allow_any=allow_any, users=users)
+            except ConfigError:
+                self._server.stop()
+                raise
 
     def __enter__(self) -> Receiver:
         self.start()
@@ -182,6 +192,13 @@ class Receiver:
     def stop(self, grace: float = 10.0) -> None:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
         self._server.stop(grace)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the one connection that is served; say whether it has come.
+
+        A receiver that listens has no such end.
+        """
+        return isinstance(self._server, Single) and self._server.wait(timeout)
 
     def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
         """Take other rules and another limit, from any thread.
