@@ -120,7 +120,7 @@ def receiving(
     from pypx.cli.auditing import audited
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
-    from pypx.receiver.receiver import Receiver
+    from pypx.receiver.receiver import GRACE, Receiver
 
     log_to(invocation.out)
     nodes = [*config.nodes.values(), node]
@@ -140,6 +140,7 @@ def receiving(
                 tls=config.listen.tls,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
+                grace=min(GRACE, invocation.timeout or GRACE),
             ) as receiver,
         ):
             invocation.out.say(

@@ -35,9 +35,11 @@ from pypx.receiver.events import (
 from pypx.receiver.store import answer_store, event_of, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
-__all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
+__all__ = ["DEFAULT_PORT", "GRACE", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
+GRACE = 10.0
+"""Seconds that instances under way have to end, if nothing else is said."""
 
 
 def check_rules(host: str, allow: Sequence[AllowRule], *, allow_any: bool = False) -> None:
@@ -94,6 +96,7 @@ class Receiver:
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
         tls: Certificates, for a listener that speaks only TLS.
+        grace: Seconds that instances under way have to end when the context does.
 
     Attributes:
         host: What is bound.
@@ -119,6 +122,7 @@ class Receiver:
         observer: Observer | None = None,
         share_port: bool = False,
         tls: ServerTls | None = None,
+        grace: float = GRACE,
     ) -> None:
         check_rules(host, allow, allow_any=allow_any)
         self.ae_title = check_ae_title(ae_title)
@@ -133,6 +137,7 @@ class Receiver:
         self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
         self._observer = observer
+        self._grace = grace
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._server = Server(
@@ -157,9 +162,9 @@ class Receiver:
         """Begin to accept associations."""
         self._server.start()
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Stop accepting; instances under way have ``grace`` seconds to end."""
-        self._server.stop(grace)
+    def stop(self, grace: float | None = None) -> None:
+        """Stop accepting; instances under way have ``grace`` seconds to end, or as made."""
+        self._server.stop(self._grace if grace is None else grace)
 
     def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
         """Take other rules and another limit, from any thread.
