@@ -140,7 +140,7 @@ def receiving(
     from pypx.cli.auditing import knowing
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
-    from pypx.receiver.receiver import Receiver
+    from pypx.receiver.receiver import GRACE, Receiver
 
     log_to(invocation.out)
     nodes = [*config.nodes.values(), node]
@@ -161,6 +161,7 @@ def receiving(
                 users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
+                grace=min(GRACE, invocation.timeout or GRACE),
             ) as receiver,
         ):
             invocation.out.say(
