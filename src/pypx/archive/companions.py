@@ -35,7 +35,7 @@ from pypx.archive.layout import Layout
 from pypx.archive.layout_pypx import sanitised
 from pypx.archive.tree import Tree
 from pypx.errors import IndexUnavailableError
-from pypx.modes import file_mode
+from pypx.modes import file_mode, folder_mode
 
 __all__ = ["Companions"]
 
@@ -194,7 +194,7 @@ class Companions:
         try:
             parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            where.mkdir(parents=True, exist_ok=True)
+            self._make_maps(where)
             parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
         short = identity.encode("utf-8")[:_LONGEST_NAME].decode("utf-8", "ignore")
         try:
@@ -203,6 +203,13 @@ class Companions:
                 self._write(parent, f"{short}.json", document.encode("utf-8", "surrogateescape"))
         finally:
             os.close(parent)
+
+    def _make_maps(self, where: Path) -> None:
+        """Make a folder of maps, whose names are IDs of patients."""
+        missing = [path for path in (where, *where.parents) if not path.exists()]
+        where.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            path.chmod(folder_mode())
 
     def _write(self, folder: int, name: str, data: bytes) -> None:
         """Write a file that has its name when it is whole; one by that name is replaced."""
