@@ -117,16 +117,27 @@ class Companions:
         """
         count = 0
         for row in self._find(Level.SERIES, {}):
-            path = str(row["path"])
-            self._write_maps(row, path)
-            if self._info:
-                self._write_above(row, path)
-                with self._opened(path) as folder:
-                    if not (_exists(folder, _RECEIVING) or _exists(folder, _SERIES)):
-                        self._write(folder, _SERIES, self._info_of(Level.SERIES, row, path))
+            self._write_missing(row, str(row["path"]))
             count += 1
             progress(count)
         return count
+
+    def write_missing(self, series_instance_uid: str, path: str) -> None:
+        """Do for one series what ``write_all`` does for all; the arguments are those of ``begin``.
+
+        Raises:
+            OSError: A file cannot be written.
+            IndexUnavailableError: The index cannot be asked, or does not have the series yet.
+        """
+        self._write_missing(self._row(series_instance_uid), path)
+
+    def _write_missing(self, row: Row, path: str) -> None:
+        self._write_maps(row, path)
+        if self._info:
+            self._write_above(row, path)
+            with self._opened(path) as folder:
+                if not (_exists(folder, _RECEIVING) or _exists(folder, _SERIES)):
+                    self._write(folder, _SERIES, self._info_of(Level.SERIES, row, path))
 
     def _row(self, series_instance_uid: str) -> Row:
         for row in self._find(Level.SERIES, {"SeriesInstanceUID": series_instance_uid}):

@@ -96,6 +96,7 @@ def _write_companions(out: Output, companions: Companions) -> None:
 @command.command("import", cls=PxCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @common_options(jsonl=True, csv=True, timeout=False)
+@maps_option
 def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     """Take Part 10 files into the archive; folders with all that is below them.
 
@@ -114,7 +115,7 @@ def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     with invocation.open_archive(create=True) as archive:
         tell_notes(invocation.out, archive.notes)
         told = len(archive.notes)
-        run = Import(archive, invocation.out)
+        run = Import(archive, invocation.out, invocation.companions(archive))
         invocation.interrupts.cancel = run.stop
         run.take(paths)
         tell_notes(invocation.out, archive.notes[told:])
