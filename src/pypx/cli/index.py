@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.archive.files import archive_error
 from pypx.cli.command import PxCommand, help_option
 from pypx.cli.findings import document, tell_findings
 from pypx.cli.importing import Import
@@ -85,6 +84,8 @@ def rebuild(invocation: Invocation) -> int:
 
 def _write_companions(out: Output, companions: Companions) -> None:
     """Write maps and ``.info`` files for all that is in the index."""
+    from pypx.archive.files import archive_error  # the man pages are made without its packages
+
     try:
         with TransferProgress(out, "rebuild", "noting") as progress:
             number = companions.write_all(lambda done: progress.show(None, done, 0, 0))
