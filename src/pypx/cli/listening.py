@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, cast
 
 from pypx.archive import Archive
@@ -58,6 +58,8 @@ def listen(invocation: Invocation, flags: Flags) -> int:
         from pypx.cli import inetd
 
         if flags.inetd.logdir is not None:
+            with suppress(ConfigError):  # which says who may read the log; told below, in there
+                _ = invocation.config
             inetd.log_elsewhere(flags.inetd.logdir)
         connection, host = inetd.connection()
         flags = replace(flags, host=host)

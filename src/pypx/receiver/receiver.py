@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from pypx.receiver.identities import Identities
     from pypx.ul.user_information import UserIdentityAC
 
-__all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
+__all__ = ["DEFAULT_PORT", "GRACE", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
+GRACE = 10.0
+"""Seconds that instances under way have to end, if nothing else is said."""
 
 
 def check_rules(
@@ -112,6 +114,7 @@ class Receiver:
             verified, and a wrong one refused; who has to send one is for ``allow`` to say.
         connection: Serve this connection, which somebody else has accepted, and listen nowhere;
             the arguments that say where are not heeded then.
+        grace: Seconds that instances under way have to end when the context does.
 
     Attributes:
         host: What is bound.
@@ -139,6 +142,7 @@ class Receiver:
         tls: ServerTls | None = None,
         users: str | None = None,
         connection: socket.socket | None = None,
+        grace: float = GRACE,
     ) -> None:
         if connection is None:
             check_rules(host, allow, allow_any=allow_any, users=users)
@@ -161,6 +165,7 @@ class Receiver:
             from pypx.receiver.users import Users
 
             self._identities = Identities(Users(users))
+        self._grace = grace
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._server: Server | Single
@@ -189,9 +194,9 @@ class Receiver:
         """Begin to accept associations."""
         self._server.start()
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Stop accepting; instances under way have ``grace`` seconds to end."""
-        self._server.stop(grace)
+    def stop(self, grace: float | None = None) -> None:
+        """Stop accepting; instances under way have ``grace`` seconds to end, or as made."""
+        self._server.stop(self._grace if grace is None else grace)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the one connection that is served; say whether it has come.
