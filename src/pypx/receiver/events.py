@@ -114,6 +114,7 @@ class AssociationSummary:
         totals: The instances.
         seconds: From its connection to its end.
         error: Why it did not end by release; None where it did.
+        requests: How many C-STORE requests came, with those that were never answered.
     """
 
     association_id: str
@@ -123,6 +124,7 @@ class AssociationSummary:
     totals: Totals
     seconds: float
     error: PypxError | None
+    requests: int = 0
 
 
 class Observer(Protocol):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pypx.address import DEFAULT_AE_TITLE, check_ae_title
@@ -73,7 +74,9 @@ class _Record:
     """What is noted of one association."""
 
     association_id: str = ""
+    limits: AcceptorLimits = DEFAULT_LIMITS
     totals: Totals = field(default_factory=Totals)
+    requests: int = 0
 
 
 class Receiver:
@@ -93,8 +96,11 @@ class Receiver:
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
         tls: Certificates, for a listener that speaks only TLS.
+        sockets: That listen already, in the place of ``host`` and ``port``; it closes them.
+        heartbeat: Called by the loop that accepts, at least once a second while it does.
 
     Attributes:
+        addresses: Host and port of each socket.
         host: What is bound.
         port: The port that is bound.
         totals: Running numbers over all associations.
@@ -118,8 +124,11 @@ class Receiver:
         observer: Observer | None = None,
         share_port: bool = False,
         tls: ServerTls | None = None,
+        sockets: Sequence[socket.socket] = (),
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
-        check_rules(host, allow, allow_any=allow_any)
+        for one in [str(sock.getsockname()[0]) for sock in sockets] or [host]:
+            check_rules(one, allow, allow_any=allow_any)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -142,8 +151,11 @@ class Receiver:
             seats=seats,
             share_port=share_port,
             tls=tls,
+            sockets=sockets,
+            heartbeat=heartbeat,
         )
-        self.host, self.port = self._server.host, self._server.port
+        self.addresses = self._server.addresses
+        self.host, self.port = self.addresses[0]
 
     def __enter__(self) -> Receiver:
         self.start()
@@ -160,21 +172,36 @@ class Receiver:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
         self._server.stop(grace)
 
-    def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
-        """Take other rules and another limit, from any thread.
+    def configure(
+        self,
+        *,
+        allow: Sequence[AllowRule],
+        min_free: int,
+        limits: AcceptorLimits | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        """Take other rules, limits and certificates, from any thread.
 
-        Associations that were accepted stay; the limit holds from their next instance on.
+        Associations that were accepted stay as they are, except that ``min_free`` holds from
+        their next instance on.
 
         Args:
             allow: Who may associate from now on; ignored with ``allow_any``.
             min_free: Bytes that the disk must have left.
+            limits: What a peer may ask; None for what it could so far.
+            tls: Certificates, whose files are read again; None for those so far.
 
         Raises:
-            ConfigError: The address would be open to anybody; nothing is changed then.
+            ConfigError: The address would be open to anybody, or a file of TLS is wrong; nothing
+                is changed then.
         """
-        check_rules(self.host, allow, allow_any=self._allow_any)
+        for host, _ in self.addresses:
+            check_rules(host, allow, allow_any=self._allow_any)
+        limits = limits or self._limits
+        self._server.configure(limits, tls)
         self._allow = () if self._allow_any else tuple(allow)
         self._min_free = min_free
+        self._limits = limits
 
     @property
     def waiting(self) -> int:
@@ -188,7 +215,7 @@ class Receiver:
     def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
         """Answer an association request (PS3.8 §7.1)."""
         refused = refusal(self._allow, request, caller) if self._allow else None
-        return refused or acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
+        return refused or acceptance(request, self._choose, maximum_length=caller.max_pdu)
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
@@ -201,7 +228,7 @@ class Receiver:
     def began(self, association: ServedAssociation) -> None:
         """Tell of an association that was accepted."""
         number = f"{os.getpid()}-{next(self._numbers)}"
-        association.record = _Record(number)
+        association.record = _Record(number, self._limits)
         if self._observer is not None:
             calling, called = association.calling_ae_title, association.called_ae_title
             event = AssociationBegan(number, association.host, calling, called)
@@ -212,7 +239,8 @@ class Receiver:
         assert isinstance(request, CStoreRQ)  # the table of services says so
         record = association.record
         assert isinstance(record, _Record)  # began() has set it
-        self._check_number(record)
+        _check_number(record)
+        record.requests += 1
         started = time.monotonic()
         result = receive_instance(
             association,
@@ -220,8 +248,8 @@ class Receiver:
             request,
             self._archive,
             min_free=self._min_free,
-            max_elements=self._limits.max_elements,
-            max_depth=self._limits.max_depth,
+            max_elements=record.limits.max_elements,
+            max_depth=record.limits.max_depth,
         )
         event = event_of(record.association_id, request, result, time.monotonic() - started)
         record.totals.add(event)
@@ -230,12 +258,6 @@ class Receiver:
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)
-
-    def _check_number(self, record: _Record) -> None:
-        """Refuse one object more than an association may bring."""
-        most = self._limits.max_objects
-        if 0 < most <= record.totals.instances + record.totals.failures:
-            raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")
 
     def ended(self, association: ServedAssociation) -> None:
         """Tell of an association that is over."""
@@ -249,7 +271,15 @@ class Receiver:
                 calling_ae_title=association.calling_ae_title,
                 called_ae_title=association.called_ae_title,
                 totals=replace(record.totals),
+                requests=record.requests,
                 seconds=time.monotonic() - association.started,
                 error=association.failure,
             )
         )
+
+
+def _check_number(record: _Record) -> None:
+    """Refuse one object more than an association may bring."""
+    most = record.limits.max_objects
+    if 0 < most <= record.totals.instances + record.totals.failures:
+        raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")
