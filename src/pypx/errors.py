@@ -23,6 +23,7 @@ needs to answer it, so that no edge has a chain of conditions:
     │   ├── AssociationRejectedError    A-ASSOCIATE-RJ with result, source, reason
     │   ├── AssociationAbortedError     A-ABORT by the peer
     │   ├── PeerLimitError              the peer asks for more than we give
+    │   ├── UserIdentityError           a user identity is missing, wrong or not confirmed
     │   └── NoPresentationContextError  the peer accepted nothing we can use
     ├── ProtocolError                3
     │   ├── RemoteProtocolError         the peer broke PS3.7 or PS3.8
@@ -61,6 +62,7 @@ __all__ = [
     "PypxError",
     "RemoteProtocolError",
     "StatusError",
+    "UserIdentityError",
     "error_object",
 ]
 
@@ -193,6 +195,12 @@ class PeerLimitError(AssociationError):
     """The peer asked for more than the limits of our acceptor allow."""
 
     kind = "limit"
+
+
+class UserIdentityError(AssociationError):
+    """Who a user is was not shown, or not confirmed (PS3.7 §D.3.3.7)."""
+
+    kind = "user-identity"
 
 
 class NoPresentationContextError(AssociationError):

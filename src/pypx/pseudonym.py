@@ -60,7 +60,7 @@ IDENTIFIERS = frozenset(
 _KEY_BYTES = 32
 _DIGITS = 12
 _SHORT = 3
-_MOST = 10_000  # values that are remembered
+_MOST = 10_000  # values that are remembered, unless somebody says otherwise
 
 
 def load_key(folder: str) -> bytes:
@@ -104,6 +104,7 @@ class Pseudonyms:
         folder: Where the key is; it is read when it is needed.
         shown: Whether identifiers may stay.
         archive: The folder of an archive, below which names are hidden; empty for none.
+        most: How many values are remembered.
         ask: Looks the configuration up and sets these, when a text has something to hide and
             nobody has called ``configure`` yet.
     """
@@ -112,6 +113,7 @@ class Pseudonyms:
         self.folder = folder
         self.shown = shown
         self.archive = archive
+        self.most = _MOST
         self.ask: Callable[[], None] | None = None
         self._key = b""
         self._values: dict[str, None] = {}
@@ -127,14 +129,16 @@ class Pseudonyms:
         return f"#{hmac.new(self._key, data, hashlib.sha256).hexdigest()[:_DIGITS]}"
 
     def learn(self, keyword: str, value: str) -> None:
-        """Remember a value, if it is that of an identifier; the oldest are forgotten."""
+        """Remember a value, if it is that of an identifier; what was not heard of for longest is
+        forgotten. For one thread at a time."""
         if keyword not in IDENTIFIERS:
             return
         for one in {value, *value.split("\\"), *value.split("^"), value.replace("^", " ")}:
             bare = one.strip().strip("*?").strip()
             if bare and not (one != value and len(bare) < _SHORT):
+                self._values.pop(bare, None)  # so that it is the newest
                 self._values[bare] = None
-                if len(self._values) > _MOST:
+                if len(self._values) > self.most:
                     del self._values[next(iter(self._values))]
 
     def learn_arguments(self, arguments: Iterable[str]) -> None:

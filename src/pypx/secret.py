@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pypx.errors import ConfigError
 
-__all__ = ["is_reference", "resolve"]
+__all__ = ["is_reference", "resolve", "resolve_bytes"]
 
 _LONGEST = 1 << 16  # bytes
 
@@ -32,35 +32,64 @@ def resolve(text: str, purpose: str, environ: Mapping[str, str] = os.environ) ->
     Raises:
         ConfigError: It is not to be had, or is no text of one line; the sentence does not have it.
     """
-    kind, _, name = text.partition(":")
     if not is_reference(text):
         return text
-    match kind:
-        case "env":
-            found = environ.get(name)
-            where = f"the environment variable {name}"
-        case "file":
-            found = _file(name, purpose)
-            where = f"the file {name}"
-        case _:
-            found = _keyring(name, purpose)
-            where = f"the keyring entry {name}"
-    if found is None:
-        raise ConfigError(f"{purpose} needs {where}, which is not set.")
+    data, where = _found(text, purpose, environ)
+    try:
+        found = data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{purpose} needs {where}, which is not UTF-8.") from None
+    found = found.rstrip("\r\n")
     if not found or not found.isprintable():
         raise ConfigError(f"{purpose} needs {where}, which is empty or no text of one line.")
     return found
 
 
-def _file(path: str, purpose: str) -> str:
+def resolve_bytes(text: str, purpose: str, environ: Mapping[str, str] = os.environ) -> bytes:
+    """Give the secret that a text names as bytes: a file as it is, others in UTF-8.
+
+    Args:
+        text: ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/USER``.
+        purpose: What it is for, for sentences.
+        environ: The environment.
+
+    Raises:
+        ConfigError: It is not to be had; the sentence does not have it.
+    """
+    data, where = _found(text, purpose, environ)
+    if not data:
+        raise ConfigError(f"{purpose} needs {where}, which is empty.")
+    return data
+
+
+def _found(text: str, purpose: str, environ: Mapping[str, str]) -> tuple[bytes, str]:
+    """Give a secret, and the words for where it is."""
+    kind, _, name = text.partition(":")
+    found: bytes | str | None
+    match kind:
+        case "env":
+            found, where = environ.get(name), f"the environment variable {name}"
+        case "file":
+            found, where = _file(name, purpose), f"the file {name}"
+        case _:
+            found, where = _keyring(name, purpose), f"the keyring entry {name}"
+    if found is None:
+        raise ConfigError(f"{purpose} needs {where}, which is not set.")
+    # What is no text in the environment came as surrogates, and becomes what it was.
+    return (found.encode(errors="surrogateescape") if isinstance(found, str) else found), where
+
+
+def _file(path: str, purpose: str) -> bytes:
     try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:  # noqa: PTH111, PTH123
-            return file.read(_LONGEST).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        with open(os.path.expanduser(path), "rb") as file:  # noqa: PTH111, PTH123
+            data = file.read(_LONGEST + 1)
+    except OSError as error:
         raise ConfigError(
-            f"{purpose} needs the file {path}, which cannot be read: {reason}."
+            f"{purpose} needs the file {path}, which cannot be read: {error.strerror or error}."
         ) from None
+    if len(data) > _LONGEST:
+        raise ConfigError(f"{purpose} needs the file {path}, which is longer than a secret is.")
+    return data
 
 
 def _keyring(name: str, purpose: str) -> str | None:

@@ -24,6 +24,7 @@ from pypx.archive.reading import (
     iso_time,
     read_entry,
     scan,
+    shown_by,
     values_of,
 )
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
@@ -415,10 +416,10 @@ def _keep_torn(storage: Storage, temp: TempFile, name: str, reason: str) -> int:
 
 def _take_in(storage: Storage, temp: TempFile, scanned: Scanned) -> Stored:
     storage.running.begin()
-    shown = values_of(scanned.header, scanned.meta, storage.layout.keywords)
+    values = values_of(scanned.header, scanned.meta, storage.layout.keywords)
     entry = Entry(
         path="",
-        values={**shown, "SOPInstanceUID": identity(scanned.meta.sop_instance_uid)},
+        values={**values, "SOPInstanceUID": identity(scanned.meta.sop_instance_uid)},
         transfer_syntax_uid=scanned.meta.transfer_syntax_uid,
         bytes=scanned.offset + scanned.size,
         data_set_offset=scanned.offset,
@@ -426,4 +427,4 @@ def _take_in(storage: Storage, temp: TempFile, scanned: Scanned) -> Stored:
         received_at="",
         calling_ae_title=scanned.meta.source_ae_title,
     )
-    return storage.store(temp, entry, shown)
+    return storage.store(temp, entry, shown_by(storage.layout, values, scanned.header))

@@ -108,7 +108,9 @@ class Associations:
 
 
 def _peer(summary: AssociationSummary) -> str:
-    return f"{summary.calling_ae_title}@{summary.host}"
+    who = f"{summary.calling_ae_title}@{summary.host}"
+    is_known = summary.user and summary.association_id  # else it is only claimed
+    return f"{who} as {summary.user}" if is_known else who
 
 
 def _sentence(summary: AssociationSummary) -> str:
@@ -136,6 +138,7 @@ def _document(summary: AssociationSummary) -> dict[str, Any]:
         "calling_ae_title": summary.calling_ae_title,
         "called_ae_title": summary.called_ae_title,
         "host": summary.host,
+        "user": (summary.user if summary.association_id else "") or None,
         **_numbers(summary.totals),
         "seconds": round(summary.seconds, 3),
         "bytes_per_second": round(_rate(summary)),

@@ -158,17 +158,20 @@ class _Examination:
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, invocation.out)
         own = own_address(invocation, host, port, aet)
+        listen = config.listen
         target = Target(
             node.address,
             aet,
             invocation.timeouts(),
             Model.parse(node.model),
             node.tls,
-            Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls),
+            Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users),
             node.match_limit,
             node.refused_levels,
             node.character_set,
+            node.identity,
         )
+        invocation.warn_of_secrets(node)
         target.client().close()  # reads the certificates
         facts = {
             "path": config.path,
@@ -177,6 +180,7 @@ class _Examination:
             "calling_ae_title": aet,
             "model": node.model,
             "tls": node.tls is not None,
+            "identity": node.identity.kind if node.identity else None,
             "listener": f"{bind}:{own.port}",
         }
         name = "The PACS" if node.name == str(node.address) else node.name

@@ -124,7 +124,7 @@ def _opened(
 
     listed = stack.enter_context(closing(read_list(path, note=out.warn)))
     check_keys(keys, listed)
-    listed.learn = out.identifiers.learn
+    listed.hide(out.identifiers)
     return listed
 
 

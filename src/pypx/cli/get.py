@@ -12,7 +12,7 @@ import click
 
 from pypx.cli.asking import ask_for
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 
@@ -35,6 +35,7 @@ __all__ = ["command"]
 )
 @model_option
 @common_options()
+@maps_option
 @peer_options
 def command(
     invocation: Invocation,

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
+    "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
     "support-bundle": "Collect what helps to find a fault, without patients.",
     "demo": "Try all of it on this machine, without a PACS.",
@@ -42,7 +43,8 @@ AET@host:port such as ORTHANC@127.0.0.1:4242.
 _EPILOG = """px COMMAND --help has examples.  Start with: px demo
 
 Exit codes: 0 all done, 1 done but not all of it, 2 usage or configuration, 3 network or
-association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted.
+association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted (143 by
+SIGTERM, 129 by a terminal that was closed).
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, common_options
+from pypx.cli.options import Invocation, common_options, maps_option
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.errors import ConfigError
 
@@ -49,8 +49,14 @@ def _read_with(parse: Any) -> Any:
     "rules",
     multiple=True,
     metavar="RULE",
-    help="Who may send: AET@HOST, AET@NETWORK/BITS or AET@*; AET may be *. Several times. "
-    "Configured nodes may.",
+    help="Who may send: AET@HOST, AET@NETWORK/BITS or AET@*; AET may be *. Behind it may stand "
+    "to CALLED, as USER and tls NAME. Several times. Configured nodes may.",
+)
+@click.option(
+    "--users",
+    metavar="FILE",
+    help="Users and their hashed passwords, for rules with as USER (px users).  "
+    "[default: as configured]",
 )
 @click.option("--allow-any", is_flag=True, help="Whoever reaches the port may send.")
 @click.option(
@@ -94,12 +100,14 @@ def _read_with(parse: Any) -> Any:
     "says otherwise.",
 )
 @common_options(jsonl=True)
+@maps_option
 def command(
     invocation: Invocation,
     *,
     host: str | None,
     port: int | None,
     rules: tuple[str, ...],
+    users: str | None,
     allow_any: bool,
     grace: float,
     durability: str,
@@ -138,6 +146,7 @@ def command(
         create=not no_create,
         grace=grace,
         min_free=min_free,
+        users=users,
         workers=workers,
         metrics=metrics,
     )

@@ -145,6 +145,7 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             observer=self._observers,
             sockets=self._manager.sockets,
@@ -170,6 +171,7 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             grace=self._flags.grace,
             umask=self._invocation.config.umask,
@@ -227,6 +229,7 @@ class _Listening:
             self._archive,
             settle=held.settle,
             hooks=hooks,
+            companions=self._invocation.companions(self._archive),
             on_series=self._tell_series,
             on_trouble=out.warn,
         )

@@ -23,10 +23,11 @@ from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.archive.companions import Companions
     from pypx.client.client import Client
     from pypx.net.connection import Timeouts
 
-__all__ = ["Invocation", "PeerFlags", "common_options", "peer_options"]
+__all__ = ["Invocation", "PeerFlags", "common_options", "maps_option", "peer_options"]
 
 UPSTREAM_PORT = 4242
 """What ``--serverIP`` without ``--serverPort`` means, as it always has."""
@@ -40,11 +41,12 @@ class Invocation:
 
     Attributes:
         out: Where words go.
-        interrupts: What Ctrl-C does.
+        interrupts: What Ctrl-C and SIGTERM do.
         timeout: Seconds of ``--timeout``; None where it was not given.
         aet: Our AE title from ``--aet``.
         config_file: The file of ``--config``.
         archive: The folder of ``--archive``.
+        maps: The folder of ``--maps``.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Invocation:
         self.aet = aet
         self.config_file = config_file
         self.archive = archive
+        self.maps: str | None = None
         self._described = False
 
     @functools.cached_property
@@ -92,6 +95,7 @@ class Invocation:
         """Make a client for a node."""
         from pypx.client.client import Client
 
+        self.warn_of_secrets(node)
         return Client(
             node.address,
             calling_ae_title=self.config.calling_ae_title(node),
@@ -99,7 +103,23 @@ class Invocation:
             model=node.model,
             tls=node.tls,
             character_set=node.character_set,
+            identity=node.identity,
         )
+
+    def warn_of_secrets(self, node: Node) -> None:
+        """Say so when a password or a token would go over a network without TLS."""
+        identity = node.identity
+        if identity is None or not identity.secret or node.tls is not None:
+            return
+        from pypx.retrieve.entry import is_here
+
+        if not is_here(node.address.host):
+            what = "password" if identity.kind == "password" else "token"
+            self.out.warn(
+                f"The {what} of the user goes to {node.address} without TLS: who listens on the "
+                "way reads it.",
+                f"Set tls = true in [nodes.{node.name}], if the PACS speaks TLS.",
+            )
 
     def describe(self, client: Client) -> None:
         """Say with ``-v`` what was negotiated, once."""
@@ -117,6 +137,13 @@ class Invocation:
         for context in client.contexts:
             service, syntax = map(uid_name, (context.abstract_syntax, context.transfer_syntax))
             self.out.detail(f"context {context.context_id}: {service}, {syntax}")
+
+    def companions(self, archive: Archive) -> Companions | None:
+        """Give who writes files for programs that watch the archive, if they are wanted."""
+        from pathlib import Path
+
+        maps = self.maps or self.config.maps
+        return archive.companions(info=self.config.info_files, maps=Path(maps) if maps else None)
 
     def open_archive(self, *, create: bool, **options: Any) -> Archive:
         """Open the archive of the configuration.
@@ -147,6 +174,23 @@ class Invocation:
             if str(root) not in error.message:
                 error.message = f"{error.message.rstrip('.')} ({root})."
             raise
+
+
+def maps_option(function: Callable[..., int]) -> Any:
+    """Give a command ``--maps``; the invocation has it."""
+
+    @functools.wraps(function)
+    def wrapper(invocation: Invocation, *args: Any, maps: str | None, **values: Any) -> int:
+        invocation.maps = maps
+        return function(invocation, *args, **values)
+
+    option = click.option(
+        "--maps",
+        metavar="DIR",
+        help="Keep JSON maps from patient, study and series to their folders below DIR.  "
+        "[default: as configured]",
+    )
+    return option(wrapper)
 
 
 class PeerFlags:

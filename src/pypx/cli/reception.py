@@ -143,6 +143,7 @@ def receiving(
                 allow=rules,
                 limits=config.listen.limits,
                 tls=config.listen.tls,
+                users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
             ) as receiver,
@@ -162,8 +163,13 @@ def watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
 
     config, out = invocation.config, invocation.out
     with Hooks.from_config(config.hooks, archive.root / HOOKS_FOLDER, out.warn) as hooks:
-        settle = config.listen.settle
-        with Watch(archive, settle=settle, hooks=hooks, on_trouble=out.warn) as watch:
+        with Watch(
+            archive,
+            settle=config.listen.settle,
+            hooks=hooks,
+            companions=invocation.companions(archive),
+            on_trouble=out.warn,
+        ) as watch:
             yield watch
         hooks.close(invocation.timeout or _HOOKS_GRACE)
         if hooks.queued:

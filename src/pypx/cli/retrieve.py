@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pypx.cli.keys import KeyCommand, check_values, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ __all__ = ["command"]
     help="Port of our listener.  [default: as configured, or 10402]",
 )
 @common_options()
+@maps_option
 @peer_options
 def command(
     invocation: Invocation,

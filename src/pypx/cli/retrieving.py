@@ -102,6 +102,7 @@ class Retrieving:
                     observer=watch if trail is None else Observers(watch, trail),
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
+                    on_begin=self._begin_query,
                     on_query=self._take_query,
                     tell=self._out.say,
                     detail=self._out.detail,
@@ -214,6 +215,7 @@ class Retrieving:
             self._rows.write_done(archive.ledger, transfer)
 
     def _pacs(self, node: Node) -> Pacs:
+        self._invocation.warn_of_secrets(node)
         return Pacs(
             node.name,
             node.address,
@@ -224,6 +226,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            node.identity,
         )
 
     def _listening(self, node: Node) -> Listening | None:
@@ -238,7 +241,8 @@ class Retrieving:
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
+        listen = config.listen
+        return Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users)
 
     # Meanwhile
 
@@ -264,6 +268,11 @@ class Retrieving:
                     progress.show(job.snapshot)
         finally:
             interrupts.cancel = None
+
+    def _begin_query(self, query: Query) -> None:
+        """Know whom the lines to come may name."""
+        for keyword, value in query.keys.items():
+            self._out.identifiers.learn(keyword, value)
 
     def _take_query(self, query: Query, state: str, standing: Standing | None) -> None:
         if self._rows is not None:

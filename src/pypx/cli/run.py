@@ -65,7 +65,7 @@ def run(program: str, name: str | None, arguments: list[str]) -> int:
         out.abandon_stdout()
         out.error(error)
         return error.exit_code
-    return code
+    return state.interrupts.exit_code(code)
 
 
 def _invoke(program: str, name: str | None, arguments: list[str], state: State) -> int:

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from pypx.archive import Archive
     from pypx.config import Config, Node
+    from pypx.net.identity import UserIdentity
     from pypx.pseudonym import Pseudonyms
 
 __all__ = ["command"]
 
 _LIBRARIES = (
+    "argon2-cffi",
     "click",
     "httpx",
     "keyring",
@@ -185,6 +187,7 @@ def _configuration(config: Config) -> dict[str, object]:
                 "model": node.model,
                 "associations": node.associations,
                 "tls": _tls(node.tls),
+                "identity": _identity(node.identity),
             }
             for node in config.nodes.values()
         ],
@@ -211,6 +214,14 @@ def _tls(settings: Any) -> dict[str, object] | None:
     facts = {name: getattr(settings, name) for name in fields(settings)}
     facts["passphrase"] = facts["passphrase"] is not None
     return facts
+
+
+def _identity(identity: UserIdentity | None) -> dict[str, object] | None:
+    """Give the kind of a user identity, and in what its secret is; neither name nor place."""
+    if identity is None:
+        return None
+    where = identity.secret.partition(":")[0]
+    return {"type": identity.kind, "secret": where, "confirm": identity.confirm}
 
 
 # The archive

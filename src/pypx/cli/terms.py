@@ -34,6 +34,7 @@ class Flags:
     min_free: int | None
     workers: int | None
     metrics: tuple[str, int] | None
+    users: str | None = None
 
 
 @frozen
@@ -48,6 +49,8 @@ class Terms:
         aet: Our AE title.
         archive: The folder of the archive.
         layout: The layout of its tree.
+        maps: The folder of JSON maps, if they are wanted.
+        info_files: Whether there are ``.info`` files; None where that depends on the layout.
         workers: How many processes receive.
         metrics: Where metrics are served; None where they are not.
         settle: Seconds of silence after which a series counts as whole.
@@ -55,6 +58,7 @@ class Terms:
         limits: What a peer may ask.
         tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
+        users: The file of users; None where nobody is asked for one.
     """
 
     allow: tuple[AllowRule, ...]
@@ -64,6 +68,8 @@ class Terms:
     aet: str
     archive: str
     layout: str
+    maps: str | None
+    info_files: bool | None
     workers: int
     metrics: tuple[str, int] | None
     settle: float
@@ -71,6 +77,7 @@ class Terms:
     limits: AcceptorLimits
     tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
+    users: str | None = None
 
 
 _MAY_CHANGE = ("allow", "min_free", "limits")
@@ -106,6 +113,12 @@ def terms(
         if flags.allow_any
         else allow_rules((*listen.allow, *flags.rules), config.nodes.values(), host, out)
     )
+    users = listen.users if flags.users is None else flags.users
+    if users is not None and not any(rule.user for rule in allow):
+        out.warn(
+            "A password that a peer sends is verified, but nobody has to send one.",
+            "Write a rule with as USER: --allow 'AET@NETWORK as *' wants any user.",
+        )
     metrics = flags.metrics
     if metrics is None and listen.metrics is not None:
         metrics = parse_endpoint(listen.metrics)
@@ -117,6 +130,8 @@ def terms(
         aet=config.aet,
         archive=config.archive,
         layout=config.layout or DEFAULT_LAYOUT,
+        maps=config.maps,
+        info_files=config.info_files,
         workers=flags.workers or listen.workers,
         metrics=metrics,
         settle=listen.settle,
@@ -124,6 +139,7 @@ def terms(
         limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
         tls=listen.tls,
         hooks=config.hooks,
+        users=users,
     )
 
 

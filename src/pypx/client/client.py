@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pypx.client.store import Instance, Store
     from pypx.dicom.data_set import DataSet
     from pypx.net.connection import Secure
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
 __all__ = ["Client", "Echo", "Peer"]
@@ -87,6 +88,7 @@ class Client:
         tls: For a peer that speaks TLS; None where it does not.
         character_set: In which the text of its matches is, where it declares another one or
             none; None goes by what it declares.
+        identity: Which user we are, for a peer that asks for it.
 
     Raises:
         ConfigError: The address, the AE title or the message ID is none, or a certificate
@@ -103,6 +105,7 @@ class Client:
         first_message_id: int = 1,
         tls: ClientTls | None = None,
         character_set: str | None = None,
+        identity: UserIdentity | None = None,
     ) -> None:
         if not 1 <= first_message_id <= _LAST_MESSAGE_ID:
             raise ConfigError(f"{first_message_id} is no message ID: from 1 to {_LAST_MESSAGE_ID}.")
@@ -111,6 +114,7 @@ class Client:
         self.timeouts = timeouts or Timeouts()
         self._model = model
         self._character_set = character_set
+        self._identity = identity
         self._connections: list[Connection] = []
         self._get: tuple[Sequence[StorageContext], Connection] | None = None
         self._message_id = first_message_id - 1
@@ -177,6 +181,7 @@ class Client:
 
         Raises:
             LocalProtocolError: More than 128 contexts.
+            ConfigError: The secret of the user identity is not to be had.
             NetworkError, AssociationError, ProtocolError: There is no association.
         """
         request = AAssociateRQ(
@@ -188,6 +193,7 @@ class Client:
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
                 role_selections=propose_roles(scp_of) if scp_of else (),
+                user_identity=self._identity.request() if self._identity else None,
             ),
         )
         return Connection.open(self.address, request, self.timeouts, self._secure)

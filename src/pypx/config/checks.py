@@ -52,6 +52,8 @@ _TOP = {
     "umask": _TEXT,
     "log_identifiers": _TRUTH,
     "audit": _TABLE,
+    "maps": _TEXT,
+    "info_files": _TRUTH,
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,
@@ -66,6 +68,7 @@ _LISTEN = {
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
     "tls": _TABLE,
+    "users": _TEXT,
 } | {key: _kind_of(limit) for key, limit in LIMITS.items()}
 _LISTEN_TLS = {
     "certificate": _TEXT,
@@ -85,7 +88,9 @@ _NODE = {
     "match_limit": _INTEGER,
     "refused_levels": _TEXTS,
     "character_set": _TEXT,
+    "identity": _TABLE,
 }
+_NODE_IDENTITY = {"type": _TEXT, "username": _TEXT, "secret": _TEXT, "confirm": _TRUTH}
 _NODE_TLS = {
     "ca": _TEXT,
     "certificate": _TEXT,
@@ -167,6 +172,11 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "match_limit"), _check_match_limit)
     check.value(node, (*where, "refused_levels"), _check_refused_levels)
     check.value(node, (*where, "character_set"), _check_character_set)
+    if "identity" in node:
+        from pypx.config.reading import identity  # few have it
+
+        check.table(node["identity"], _NODE_IDENTITY, (*where, "identity"))
+        check.value(node, (*where, "identity"), identity)
     tls = node.get("tls", {})
     if isinstance(tls, dict):
         check.table(tls, _NODE_TLS, (*where, "tls"))

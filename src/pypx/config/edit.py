@@ -21,6 +21,7 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
 __all__ = ["EDIT_TIMEOUT", "add_node", "change_node", "remove_node"]
@@ -134,6 +135,8 @@ def _row(node: Node) -> dict[str, Any]:
         row["associations"] = node.associations
     if node.tls is not None:
         row["tls"] = _tls(node.tls)
+    if node.identity is not None:
+        row["identity"] = _identity(node.identity)
     for key in ("method", "match_limit", "refused_levels", "character_set"):
         if value := getattr(node, key):
             row[key] = list(value) if isinstance(value, tuple) else value
@@ -145,6 +148,16 @@ def _tls(tls: ClientTls) -> bool | dict[str, str | bool]:
     usual = type(tls)()
     said = {name: value for name, value in given.items() if value != getattr(usual, name)}
     return said or True
+
+
+def _identity(identity: UserIdentity) -> dict[str, str | bool]:
+    given: dict[str, str | bool] = {
+        "type": identity.kind,
+        "username": identity.username,
+        "secret": identity.secret,
+        "confirm": identity.confirm,
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 def _edit(

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pypx.audit.target import AuditTarget
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
-__all__ = ["config_path", "load", "read_text"]
+__all__ = ["config_path", "identity", "load", "read_text"]
 
 
 def config_path(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
@@ -70,6 +71,8 @@ def load(
         aet_forced=forced is not None,
         archive=_expand(chosen),
         layout=table.get("layout"),
+        maps=_expand(table["maps"]) if table.get("maps") else None,
+        info_files=table.get("info_files"),
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
@@ -91,6 +94,8 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     values = {**table, "address": Address.parse(table["address"])}
     if "refused_levels" in values:
         values["refused_levels"] = tuple(values["refused_levels"])
+    if "identity" in values:
+        values["identity"] = identity(values["identity"])
     tls = values.pop("tls", False)
     if tls is False:
         return Node(name, **values)
@@ -100,12 +105,29 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     return Node(name, **values, tls=ClientTls(**given | _paths(given)))
 
 
+def identity(table: dict[str, Any]) -> UserIdentity:
+    """Make the user identity of a table; its type follows from its keys where it is not given.
+
+    Raises:
+        ConfigError: Its keys do not go together.
+    """
+    from pypx.net.identity import UserIdentity  # few have it
+
+    values = dict(table)
+    usual = "password" if "secret" in values else "username"
+    found = UserIdentity(values.pop("type", usual), **values)
+    found.check()
+    return found
+
+
 def _listen(table: dict[str, Any]) -> Listen:
     from pypx.config.limits import LIMITS, read_limits  # only who has a file needs it
 
     others = {key: value for key, value in table.items() if key not in (*LIMITS, "allow", "tls")}
     tls = _server_tls(table["tls"]) if "tls" in table else None
     allow = tuple(table.get("allow", ()))
+    if "users" in others:
+        others["users"] = _expand(others["users"])
     return Listen(**others, allow=allow, limits=read_limits(table), tls=tls)
 
 

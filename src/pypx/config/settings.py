@@ -18,6 +18,7 @@ from pypx.values import frozen
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from pypx.audit.target import AuditTarget
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
@@ -41,6 +42,7 @@ class Node:
         match_limit: After how many matches it ends an answer; None where that is not known.
         refused_levels: Levels below the study at which it refuses queries.
         character_set: In which its text really is, where it declares another one or none.
+        identity: Which user we are there; None where it does not ask.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Node:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    identity: UserIdentity | None = None
 
 
 @frozen
@@ -70,6 +73,7 @@ class Listen:
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
         tls: Certificates, where only TLS is spoken.
+        users: A file of users and their hashed passwords; None where nobody is asked for one.
     """
 
     host: str = "127.0.0.1"
@@ -82,6 +86,7 @@ class Listen:
     metrics: str | int | None = None
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    users: str | None = None
 
 
 @frozen
@@ -95,6 +100,9 @@ class Config:
             the AE title that a node asks for.
         archive: The folder of the archive.
         layout: The layout of its tree, or None for the archive's own default.
+        maps: The folder of JSON maps from IDs to folders, if they are wanted.
+        info_files: Whether ``.info`` files are written beside the images; None where that depends
+            on the layout.
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
@@ -108,6 +116,8 @@ class Config:
     aet_forced: bool = False
     archive: str = DEFAULT_ARCHIVE
     layout: str | None = None
+    maps: str | None = None
+    info_files: bool | None = None
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()

@@ -12,6 +12,7 @@ from pypx.address import Address
 from pypx.client.client import Client
 from pypx.client.query import Model
 from pypx.net.connection import Timeouts
+from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
 from pypx.retrieve.entry import entry_for, seen_from
 from pypx.retrieve.landing import Listening
@@ -34,6 +35,7 @@ class Target:
         match_limit: After how many matches its answers end, as configured; None for no limit.
         refused_levels: Levels at which it refuses queries, as configured.
         character_set: That of its text, as configured; None for the one that it declares.
+        identity: Which user we are, as configured.
     """
 
     address: Address
@@ -45,6 +47,7 @@ class Target:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    identity: UserIdentity | None = None
 
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
@@ -64,6 +67,7 @@ class Target:
             timeouts=self.timeouts,
             model=self.model,
             tls=self.tls,
+            identity=self.identity,
         )
 
 

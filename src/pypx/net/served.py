@@ -39,14 +39,14 @@ from pypx.values import frozen
 if TYPE_CHECKING:
     from pypx.net.tls import TlsSocket
 
-__all__ = ["Caller", "Provider", "ServedAssociation", "Service"]
+__all__ = ["Caller", "Provider", "Refusal", "ServedAssociation", "Service"]
 
 _CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
 _POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
 _STOPPING = "The listener is stopping."
 
 Service = Callable[["ServedAssociation", MessageReceived], None]
-Negotiate = Callable[[AAssociateRQ, "Caller"], AAssociateAC | AAssociateRJ]
+Negotiate = Callable[[AAssociateRQ, "Caller"], "AAssociateAC | AAssociateRJ | Refusal"]
 
 
 @frozen
@@ -64,6 +64,21 @@ class Caller:
     max_pdu: int = DEFAULT_LIMITS.max_pdu
 
 
+@frozen
+class Refusal:
+    """A rejection with its reason, which the peer does not get to know.
+
+    Attributes:
+        answer: What is sent.
+        reason: For our log, without a full stop.
+        kind: The error that the failure of the association becomes.
+    """
+
+    answer: AAssociateRJ
+    reason: str
+    kind: type[PypxError] = NetworkError
+
+
 class Provider(Protocol):
     """What an acceptor offers.
 
@@ -74,8 +89,10 @@ class Provider(Protocol):
 
     services: Mapping[type[Message], Service]
 
-    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
-        """Answer an association request."""
+    def negotiate(
+        self, request: AAssociateRQ, caller: Caller
+    ) -> AAssociateAC | AAssociateRJ | Refusal:
+        """Answer an association request; it may take its time, in the association's thread."""
         ...
 
     def began(self, association: ServedAssociation) -> None:
@@ -107,7 +124,7 @@ class ServedAssociation:
         failure: Why the association did not end by release; None while all is well.
         started: When it was accepted, monotonic seconds.
         record: For the provider to note what it served.
-        refusal: Why the association is rejected, if it is for a limit.
+        refusal: Why the association is rejected, where more is known than the answer says.
     """
 
     def __init__(
@@ -367,10 +384,13 @@ class ServedAssociation:
         names = self._tls.peer_names if self._tls is not None else ()
         caller = Caller(self.host, names, self._limits.max_pdu)
         answer = check_request(request) or self._check_contexts() or negotiate(request, caller)
+        kind: type[PypxError] = NetworkError
+        if isinstance(answer, Refusal):
+            self.refusal, kind, answer = answer.reason, answer.kind, answer.answer
         if isinstance(answer, AAssociateRJ):
             association.reject(answer, time.monotonic())
             reason = f": {self.refusal}" if self.refusal else ""
-            self.failure = NetworkError(f"We rejected the association{reason}.")
+            self.failure = kind(f"We rejected the association{reason}.")
             return False
         self.contexts = accepted_contexts(request, answer)
         self._channel.session.accept_contexts(frozenset(self.contexts))

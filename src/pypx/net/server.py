@@ -22,7 +22,7 @@ from pypx.errors import ConfigError, ConnectionLostError, PypxError
 from pypx.net.channel import Channel
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import Caller, Provider, ServedAssociation
+from pypx.net.served import Caller, Provider, Refusal, ServedAssociation
 from pypx.ul.association import Association, Role
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
 from pypx.ul.reader import Limits
@@ -185,7 +185,9 @@ class Server:
     def _run(self, served: ServedAssociation) -> None:
         seated = False
 
-        def negotiate(request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
+        def negotiate(
+            request: AAssociateRQ, caller: Caller
+        ) -> AAssociateAC | AAssociateRJ | Refusal:
             nonlocal seated
             served.refusal = self._seats.take(caller.host)
             if served.refusal:
@@ -193,7 +195,9 @@ class Server:
                 return AAssociateRJ(2, 3, 2)
             seated = True
             answer = self._provider.negotiate(request, caller)
-            if isinstance(answer, AAssociateRJ):  # and waits for its end, which takes no seat
+            if isinstance(
+                answer, AAssociateRJ | Refusal
+            ):  # and waits for its end, which takes no seat
                 leave()
             return answer
 

@@ -164,6 +164,8 @@ class TlsSocket:
         checked = name if context.check_hostname else None
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side, checked)
         self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._waiting = memoryview(b"")  # encrypted, and not taken by the kernel yet
+        self._stuck = 0  # bytes of a call that is to be repeated
         self._failure: ssl.SSLError | None = None
 
     def handshake(self, timeout: float) -> None:
@@ -224,10 +226,10 @@ class TlsSocket:
         return size
 
     def _flush(self) -> None:
-        while self._leaving.pending:
-            waiting = memoryview(self._leaving.read())
-            while waiting:
-                waiting = waiting[self._socket.send(waiting) :]
+        while self._waiting or self._leaving.pending:
+            if not self._waiting:
+                self._waiting = memoryview(self._leaving.read())
+            self._waiting = self._waiting[self._socket.send(self._waiting) :]
 
     def refusal(self) -> TlsError:
         """Say why a peer ended the connection before it said anything.
@@ -290,14 +292,21 @@ class TlsSocket:
         return done
 
     def sendmsg(self, buffers: Iterable[bytes | memoryview]) -> int:
-        """Send all of the buffers; give how many bytes they have."""
-        sent = 0
-        for buffer in buffers:
-            view = memoryview(buffer)
-            for start in range(0, len(view), _RECORD):
-                self._tls.write(view[start : start + _RECORD])
-            sent += len(view)
+        """Send all of the buffers; give how many bytes they have.
+
+        Raises:
+            BlockingIOError: The peer took not all of it in the time of SO_SNDTIMEO. They are
+                encrypted already: call it again with the same ones.
+            OSError: The connection is broken.
+        """
+        if not self._stuck:
+            for buffer in buffers:
+                view = memoryview(buffer)
+                for start in range(0, len(view), _RECORD):
+                    self._tls.write(view[start : start + _RECORD])
+                self._stuck += len(view)
         self._flush()
+        sent, self._stuck = self._stuck, 0
         return sent
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:

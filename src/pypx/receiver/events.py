@@ -94,12 +94,14 @@ class AssociationBegan:
         host: Address of the peer.
         calling_ae_title: What it calls itself.
         called_ae_title: What it calls us.
+        user: Which of our users it is, by password; empty where that was not asked.
     """
 
     association_id: str
     host: str
     calling_ae_title: str
     called_ae_title: str
+    user: str = ""
 
 
 @frozen
@@ -115,6 +117,7 @@ class AssociationSummary:
         seconds: From its connection to its end.
         error: Why it did not end by release; None where it did.
         requests: How many C-STORE requests came, with those that were never answered.
+        user: Which user it is; where the association was rejected, which it claims to be.
     """
 
     association_id: str
@@ -125,6 +128,7 @@ class AssociationSummary:
     seconds: float
     error: PypxError | None
     requests: int = 0
+    user: str = ""
 
 
 class Observer(Protocol):

@@ -13,20 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pypx.address import DEFAULT_AE_TITLE, check_ae_title
 from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
-from pypx.errors import ConfigError, PeerLimitError
+from pypx.errors import ConfigError, PeerLimitError, UserIdentityError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import Caller, ServedAssociation, Service
+from pypx.net.served import Caller, Refusal, ServedAssociation, Service
 from pypx.net.server import Server
 from pypx.net.tls_settings import ServerTls
-from pypx.receiver.allow import AllowRule, is_loopback, refusal
+from pypx.receiver.allow import AllowRule, fitting, is_loopback
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
@@ -36,17 +37,28 @@ from pypx.receiver.events import (
 from pypx.receiver.store import answer_store, event_of, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
+if TYPE_CHECKING:
+    from pypx.receiver.identities import Identities
+    from pypx.ul.user_information import UserIdentityAC
+
 __all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
 
 
-def check_rules(host: str, allow: Sequence[AllowRule], *, allow_any: bool = False) -> None:
-    """Refuse a listener that others reach and that has no rule.
+def check_rules(
+    host: str, allow: Sequence[AllowRule], *, allow_any: bool = False, users: str | None = None
+) -> None:
+    """Refuse a listener that others reach and that has no rule, or whose users are not known.
 
     Raises:
-        ConfigError: It would take files from anybody.
+        ConfigError: It would take files from anybody, or a rule names a user and there are none.
     """
+    if users is None and any(rule.user is not None for rule in allow):
+        raise ConfigError(
+            "A rule says which user may send, and there is no file of users.",
+            hint='users = "FILE" in [listen], or --users FILE; px users add makes it.',
+        )
     if not (allow or allow_any or is_loopback(host)):
         raise ConfigError(
             f"A listener on {host or 'all interfaces'} would take files from anybody.",
@@ -96,6 +108,8 @@ class Receiver:
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
         tls: Certificates, for a listener that speaks only TLS.
+        users: A file of users (:mod:`pypx.receiver.users`). The password of whoever sends one is
+            verified, and a wrong one refused; who has to send one is for ``allow`` to say.
         sockets: That listen already, in the place of ``host`` and ``port``; it closes them.
         heartbeat: Called by the loop that accepts, at least once a second while it does.
 
@@ -124,11 +138,12 @@ class Receiver:
         observer: Observer | None = None,
         share_port: bool = False,
         tls: ServerTls | None = None,
+        users: str | None = None,
         sockets: Sequence[socket.socket] = (),
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         for one in [str(sock.getsockname()[0]) for sock in sockets] or [host]:
-            check_rules(one, allow, allow_any=allow_any)
+            check_rules(one, allow, allow_any=allow_any, users=users)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -141,6 +156,13 @@ class Receiver:
         self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
         self._observer = observer
+        self._users = users
+        self._identities: Identities | None = None
+        if users is not None:
+            from pypx.receiver.identities import Identities  # heavy, and most have none
+            from pypx.receiver.users import Users
+
+            self._identities = Identities(Users(users))
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._server = Server(
@@ -196,7 +218,7 @@ class Receiver:
                 is changed then.
         """
         for host, _ in self.addresses:
-            check_rules(host, allow, allow_any=self._allow_any)
+            check_rules(host, allow, allow_any=self._allow_any, users=self._users)
         limits = limits or self._limits
         self._server.configure(limits, tls)
         self._allow = () if self._allow_any else tuple(allow)
@@ -212,10 +234,55 @@ class Receiver:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
 
-    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
+    def negotiate(
+        self, request: AAssociateRQ, caller: Caller
+    ) -> AAssociateAC | AAssociateRJ | Refusal:
         """Answer an association request (PS3.8 §7.1)."""
-        refused = refusal(self._allow, request, caller) if self._allow else None
-        return refused or acceptance(request, self._choose, maximum_length=caller.max_pdu)
+        rules = fitting(self._allow, request, caller) if self._allow else []
+        if isinstance(rules, AAssociateRJ):
+            return rules
+        response: UserIdentityAC | None = None
+        if self._identities is not None:
+            found = self._identify(self._identities, rules, request, caller)
+            if isinstance(found, Refusal):
+                return found
+            response = found
+        return acceptance(
+            request,
+            self._choose,
+            maximum_length=caller.max_pdu,
+            user_identity=response,
+        )
+
+    def _identify(
+        self,
+        identities: Identities,
+        rules: Sequence[AllowRule],
+        request: AAssociateRQ,
+        caller: Caller,
+    ) -> UserIdentityAC | Refusal | None:
+        """Look who the user is; give the positive response, if one is asked for and due."""
+        from pypx.receiver.identities import NOT_AUTHORIZED, unproven
+        from pypx.ul.user_information import UserIdentityAC
+
+        identity = request.user_information.user_identity
+        user = identities.verify(identity, caller.host)
+        if isinstance(user, Refusal):
+            return user
+        if rules and not any(rule.admits(user) for rule in rules):
+            reason = unproven(identity) if user is None else f"no rule lets the user {user!r} in"
+            return Refusal(NOT_AUTHORIZED, reason, UserIdentityError)
+        is_asked = getattr(identity, "positive_response_requested", False)
+        return UserIdentityAC() if is_asked and user is not None else None
+
+    def _user_of(self, association: ServedAssociation) -> str:
+        """Give the name of its user, where we look at them; of one that was accepted it is true."""
+        if self._identities is None or association.request is None:
+            return ""
+        from pypx.receiver.identities import claimed, is_password
+
+        identity = association.request.user_information.user_identity
+        return claimed(identity) if is_password(identity) or not association.contexts else ""
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
@@ -231,7 +298,8 @@ class Receiver:
         association.record = _Record(number, self._limits)
         if self._observer is not None:
             calling, called = association.calling_ae_title, association.called_ae_title
-            event = AssociationBegan(number, association.host, calling, called)
+            user = self._user_of(association)
+            event = AssociationBegan(number, association.host, calling, called, user)
             self._observer.association_began(event)
 
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
@@ -274,6 +342,7 @@ class Receiver:
                 requests=record.requests,
                 seconds=time.monotonic() - association.started,
                 error=association.failure,
+                user=self._user_of(association),
             )
         )
 

@@ -60,6 +60,7 @@ class Task:
         allow_any: Whether rules are not needed.
         limits: What a peer may ask; the number of associations holds over all workers.
         tls: Certificates, where only TLS is spoken.
+        users: The file of users; None where nobody is asked for one.
         min_free: Bytes that the disk must have left.
         grace: Seconds that associations have to end when the supervisor has died.
         umask: Who may not read what is kept, in octal digits.
@@ -79,6 +80,7 @@ class Task:
     allow_any: bool = False
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    users: str | None = None
     min_free: int = 0
     grace: float = 10.0
     umask: str = DEFAULT_UMASK

@@ -95,6 +95,7 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             observer=relay,
             share_port=True,
             tls=task.tls,
+            users=task.users,
             sockets=[check_listening(number) for number in task.sockets],
             heartbeat=_Beats(relay) if task.beats else lambda: None,
         )

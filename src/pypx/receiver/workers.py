@@ -99,7 +99,7 @@ class Workers:
         if task.tls is not None:
             _check_tls(task.tls)
         for one in [str(sock.getsockname()[0]) for sock in sockets] or [task.host]:
-            check_rules(one, task.allow, allow_any=task.allow_any)
+            check_rules(one, task.allow, allow_any=task.allow_any, users=task.users)
         self._sockets = sockets or [reserve(task.host, task.port)]
         self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
         self.host, self.port = self.addresses[0]
@@ -169,7 +169,7 @@ class Workers:
                 is changed then.
         """
         for host, _ in self.addresses:
-            check_rules(host, allow, allow_any=self.task.allow_any)
+            check_rules(host, allow, allow_any=self.task.allow_any, users=self.task.users)
         if tls is not None:
             _check_tls(tls)
         limits = limits or self.task.limits
@@ -231,6 +231,7 @@ class _Open:
             seconds=time.monotonic() - self.started,
             error=NetworkError("The worker process that received it ended."),
             requests=self.totals.instances + self.totals.failures + 1,  # one may be under way
+            user=self.began.user,
         )
 
 

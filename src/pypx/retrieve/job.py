@@ -19,6 +19,7 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.client import Client
 from pypx.net.connection import Timeouts
+from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
@@ -55,6 +56,7 @@ class Pacs:
         method: ``move`` or ``get``, which is tried first where the user leaves it open.
         match_limit: After how many matches it ends an answer; None where that is not known.
         character_set: In which its text really is; None for the one that it declares.
+        identity: Which user we are, for a PACS that asks for it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Pacs:
     method: str | None = None
     match_limit: int | None = None
     character_set: str | None = None
+    identity: UserIdentity | None = None
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -110,6 +113,7 @@ def preparing(
     observer: Observer | None = None,
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
+    on_begin: Callable[[Query], None] = lambda _: None,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
     detail: Callable[[str], None] = lambda _: None,
@@ -126,6 +130,7 @@ def preparing(
         observer: Who hears what arrives.
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
+        on_begin: Hears of each query before it is asked.
         on_query: Hears of each query that is done with.
         tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
@@ -178,6 +183,7 @@ def preparing(
                 first_message_id=first_message_id,
                 tls=pacs.tls,
                 character_set=pacs.character_set,
+                identity=pacs.identity,
             )
 
         def make_planner(client: Client) -> Planner:
@@ -218,6 +224,7 @@ def preparing(
             make_client=make_client,
             make_planner=make_planner,
             plan_only=plan_only,
+            on_begin=on_begin,
             on_query=on_query,
         )
         stack.callback(credit.close)

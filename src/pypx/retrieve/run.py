@@ -87,6 +87,7 @@ class Retrieval:
         make_client: Makes a client whose first message has this ID.
         make_planner: Makes what plans over a client.
         plan_only: Ask for nothing.
+        on_begin: Hears of a query before it is asked, of one at a time.
         on_query: Hears when all that a query found is done with.
 
     Attributes:
@@ -101,6 +102,7 @@ class Retrieval:
         make_client: Callable[[int], Client],
         make_planner: Callable[[Client], Planner],
         plan_only: bool = False,
+        on_begin: Callable[[Query], None] = lambda _: None,
         on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     ) -> None:
         self.state = "running"
@@ -112,6 +114,7 @@ class Retrieval:
         self._make_client = make_client
         self._make_planner = make_planner
         self._plan_only = plan_only
+        self._on_begin = on_begin
         self._on_query = on_query
         self._changed = threading.Condition()
         self._active = self._planning = 0
@@ -253,6 +256,8 @@ class Retrieval:
                     if task is not None:
                         self._active += 1
                         self._planning += not isinstance(task, Turn)
+                        if isinstance(task, Query):
+                            self._on_begin(task)
                         return task
                     if not self._active and self._turns.is_empty:
                         self._over = True
