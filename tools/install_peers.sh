@@ -9,7 +9,7 @@ set -euo pipefail
 
 packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs iproute2 mount
     xfsprogs btrfs-progs exfat-fuse exfatprogs faketime
-    systemd logrotate"
+    systemd logrotate iptables"
 policy=/usr/sbin/policy-rc.d
 ci=${CI:-false}
 
@@ -18,7 +18,7 @@ installed() {
     # Not storescu and the like: pynetdicom has programs of these names too.
     for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 ip mount \
         mkfs.xfs mkfs.btrfs mkfs.exfat mount.exfat-fuse faketime \
-        systemd-analyze logrotate; do
+        systemd-analyze logrotate iptables; do
         command -v "$program" >/dev/null || return 1
     done
     # Elsewhere than on Debian the plugin may be anywhere: its tests are skipped without it.
