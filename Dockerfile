@@ -19,6 +19,7 @@ ARG EXTRAS=excel,metrics,webhook
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY tools/commands.py tools/hatch_build.py tools/make_man.py tools/
 RUN python3 -m pip wheel --no-cache-dir --wheel-dir /wheels ".[${EXTRAS}]"
 RUN python3 -m venv --without-pip /opt/pypx \
     && python3 -m pip --python /opt/pypx/bin/python install --no-cache-dir --no-index \

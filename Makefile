@@ -16,7 +16,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 IN_MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2048 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 
 .DEFAULT_GOAL := help
-.PHONY: demo test crash bench fuzz image-check lint format clean help
+.PHONY: demo test crash bench fuzz image-check man package lint format clean help
 
 SECONDS := 60
 
@@ -41,6 +41,12 @@ fuzz: $(VENV)/.stamp-fuzz ## feed any bytes to what reads the network; make fuzz
 image-check: $(VENV)/.stamp-test ## build the Dockerfile without Docker, run the image, and check it (root)
 	@tools/install_peers.sh
 	@$(BIN)/python tools/image_check.py
+
+man: $(VENV)/.stamp-install ## write the man pages into build/man
+	@$(BIN)/python tools/make_man.py build/man
+
+package: $(VENV)/.stamp-test ## build sdist and wheel into dist
+	$(BIN)/python -m build
 
 lint: $(VENV)/.stamp-lint ## check format, style, types and the layers
 	$(BIN)/ruff format --check .
@@ -74,7 +80,7 @@ $(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-install
-	$(PIP) install --group test
+	$(PIP) install --group test --group package
 	@touch $@
 
 $(VENV)/.stamp-fuzz: $(VENV)/.stamp-test

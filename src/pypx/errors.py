@@ -17,6 +17,7 @@ needs to answer it, so that no edge has a chain of conditions:
     │   ├── NameLookupError             the host name has no address
     │   ├── ConnectError                TCP refused or unreachable
     │   ├── ConnectionLostError         the peer closed or reset in the middle
+    │   ├── StoppingError               our listener ended it, between two messages
     │   ├── TlsError                    no secure connection
     │   └── PeerTimeoutError            nothing came in time; says the phase
     ├── AssociationError             3
@@ -62,6 +63,8 @@ __all__ = [
     "PypxError",
     "RemoteProtocolError",
     "StatusError",
+    "StoppingError",
+    "TlsError",
     "UserIdentityError",
     "error_object",
 ]
@@ -129,6 +132,10 @@ class ConnectionLostError(NetworkError):
     """The transport connection ended while something was still expected."""
 
     kind = "connection-lost"
+
+
+class StoppingError(NetworkError):
+    """Our listener stops, and ended an association over which nothing was under way."""
 
 
 class TlsError(NetworkError):

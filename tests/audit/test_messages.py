@@ -1,11 +1,8 @@
-"""Audit messages against the schema of PS3.15 A.5.1, transcribed by hand."""
+"""Audit messages against the schema and the tables of PS3.15 A.5."""
 
 from __future__ import annotations
 
 from base64 import b64decode
-from datetime import datetime
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
 
 import pytest
 
@@ -14,114 +11,17 @@ from pypx.audit.messages import (
     Party,
     Study,
     application_activity,
+    begin_transferring,
     instances_transferred,
     query,
     security_alert,
 )
+from pypx.values import replace
+from tests.audit.schema import codes, parsed
 
 US = Party("US", "10.1.2.3", "me:17", is_requestor=True)
 PEER = Party('PEER<&"', "fe80::1")
 STUDY = Study("1.2.3", {"1.2.840.10008.5.1.4.1.1.2": 3}, "4711", "Doe^J\xe4ne\x1b[31m\ud800")
-
-CODED = {"csd-code", "codeSystemName", "originalText"}
-# Name: required attributes, optional ones, and the children in their order with how many of each.
-SCHEMA: dict[str, tuple[set[str], set[str], list[tuple[str, int, int]]]] = {
-    "AuditMessage": (
-        set(),
-        set(),
-        [
-            ("EventIdentification", 1, 1),
-            ("ActiveParticipant", 1, 99),
-            ("AuditSourceIdentification", 1, 1),
-            ("ParticipantObjectIdentification", 0, 99),
-        ],
-    ),
-    "EventIdentification": (
-        {"EventDateTime", "EventOutcomeIndicator"},
-        {"EventActionCode"},
-        [("EventID", 1, 1), ("EventTypeCode", 0, 99), ("EventOutcomeDescription", 0, 1)],
-    ),
-    "ActiveParticipant": (
-        {"UserID", "UserIsRequestor"},
-        {
-            "AlternativeUserID",
-            "UserName",
-            "NetworkAccessPointID",
-            "NetworkAccessPointTypeCode",
-        },
-        [("RoleIDCode", 0, 99), ("MediaIdentifier", 0, 1)],
-    ),
-    "AuditSourceIdentification": (
-        {"AuditSourceID"},
-        {"AuditEnterpriseSiteID"},
-        [("AuditSourceTypeCode", 0, 99)],
-    ),
-    "ParticipantObjectIdentification": (
-        {"ParticipantObjectID"},
-        {
-            "ParticipantObjectTypeCode",
-            "ParticipantObjectTypeCodeRole",
-            "ParticipantObjectDataLifeCycle",
-            "ParticipantObjectSensitivity",
-        },
-        [
-            ("ParticipantObjectIDTypeCode", 1, 1),
-            ("ParticipantObjectName", 0, 1),
-            ("ParticipantObjectQuery", 0, 1),
-            ("ParticipantObjectDetail", 0, 99),
-            ("ParticipantObjectDescription", 0, 99),
-            ("MPPS", 0, 99),
-            ("Accession", 0, 99),
-            ("SOPClass", 0, 99),
-        ],
-    ),
-    "ParticipantObjectDetail": ({"type", "value"}, set(), []),
-    "SOPClass": ({"NumberOfInstances"}, {"UID"}, [("Instance", 0, 99)]),
-    "ParticipantObjectName": (set(), set(), []),
-    "ParticipantObjectQuery": (set(), set(), []),
-    "EventOutcomeDescription": (set(), set(), []),
-    **{
-        name: (CODED, {"displayName"}, [])
-        for name in ("EventID", "EventTypeCode", "RoleIDCode", "ParticipantObjectIDTypeCode")
-    },
-}
-VALUES = {
-    "EventActionCode": set("CRUDE"),
-    "EventOutcomeIndicator": {"0", "4", "8", "12"},
-    "UserIsRequestor": {"true", "false"},
-    "NetworkAccessPointTypeCode": set("12345"),
-    "ParticipantObjectTypeCode": set("1234"),
-    "ParticipantObjectTypeCodeRole": {str(number) for number in range(1, 25)},
-}
-
-
-def check(element: Element) -> None:
-    required, optional, children = SCHEMA[element.tag]
-    assert required <= set(element.attrib) <= required | optional, element.tag
-    for name, value in element.attrib.items():
-        assert value in VALUES.get(name, {value}), name
-    names = [child.tag for child in element]
-    order = [name for name, _, _ in children]
-    assert [order.index(name) for name in names] == sorted(order.index(name) for name in names)
-    for name, least, most in children:
-        assert least <= names.count(name) <= most, name
-    for child in element:
-        check(child)
-
-
-def codes(root: Element, path: str) -> list[tuple[str, str]]:
-    return [(e.get("csd-code", ""), e.get("codeSystemName", "")) for e in root.iterfind(path)]
-
-
-def parsed(message: str) -> Element:
-    assert "\n" not in message
-    assert "\x1b" not in message
-    root = ElementTree.fromstring(message.encode())
-    check(root)
-    moment = root.find("EventIdentification")
-    assert moment is not None
-    assert datetime.fromisoformat(moment.get("EventDateTime", "")).timestamp() == 1.5
-    return root
 
 
 @pytest.mark.parametrize(("started", "code"), [(True, "110120"), (False, "110121")])
@@ -130,6 +30,31 @@ def test_application_activity(started: bool, code: str) -> None:
     assert codes(root, ".//EventID") == [("110100", "DCM")]
     assert codes(root, ".//EventTypeCode") == [(code, "DCM")]
     assert codes(root, ".//RoleIDCode") == [("110150", "DCM")]
+    us = replace(US, is_requestor=False)
+    root = parsed(application_activity(1.5, us, started=started, launcher="me@host"))
+    assert codes(root, ".//RoleIDCode") == [("110150", "DCM"), ("110151", "DCM")]
+    assert [e.get("UserID") for e in root.iter("ActiveParticipant")] == ["me:17", "me@host"]
+
+
+def test_the_time_is_that_of_the_event() -> None:
+    event = parsed(application_activity(1.5, US, started=True)).find("EventIdentification")
+    assert event is not None
+    assert event.get("EventDateTime") == "1970-01-01T00:00:01.500+00:00"
+
+
+def test_begin_transferring() -> None:
+    studies = [STUDY, Study("1.2.4", {})]
+    destination = Party("OTHER", "")
+    root = parsed(begin_transferring(1.5, US, PEER, destination, studies, [US]))
+    assert codes(root, ".//EventID") == [("110102", "DCM")]
+    assert [e.get("UserIsRequestor") for e in root.iter("ActiveParticipant")] == [
+        "false",
+        "false",
+        "true",
+    ]
+    ids = [e.get("ParticipantObjectID") for e in root.iter("ParticipantObjectIdentification")]
+    assert ids == ["1.2.3", "1.2.4", "4711"]
+    assert len(root.findall(".//ParticipantObjectDescription")) == 1
 
 
 def test_instances_transferred() -> None:
@@ -149,13 +74,15 @@ def test_instances_transferred() -> None:
         ("4711", "1"),
     ]
     assert codes(root, ".//ParticipantObjectIDTypeCode") == [("110180", "DCM"), ("2", "RFC-3881")]
-    assert root.find(".//SOPClass[@NumberOfInstances='3']") is not None
-    assert root.findtext(".//ParticipantObjectName") == "Doe^J\xe4ne\ufffd[31m\ufffd"
+    [sop_class] = root.findall(".//ParticipantObjectDescription/SOPClass")
+    assert sop_class.attrib == {"UID": "1.2.840.10008.5.1.4.1.1.2", "NumberOfInstances": "3"}
+    names = [e.text or "" for e in root.iter("ParticipantObjectName")]
+    assert names == ["", "Doe^J\xe4ne\ufffd[31m\ufffd"]
 
 
 def test_a_study_of_which_nothing_is_known() -> None:
     root = parsed(instances_transferred(1.5, US, PEER, US, Study("1.2.3", {"": 1})))
-    assert root.find(".//ParticipantObjectName") is None
+    assert [e.text for e in root.iter("ParticipantObjectName")] == [None, None]
     assert codes(root, ".//ParticipantObjectIDTypeCode")[1] == ("2", "RFC-3881")
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import trustme
@@ -19,8 +18,10 @@ from pypx.audit.target import AuditTarget
 from pypx.audit.trail import AuditTrail
 from pypx.errors import ConfigError, ConnectionLostError, NetworkError
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived, Totals
+from tests.audit.schema import parsed, read, title
 
 US = Party("US", "10.1.2.3")
+CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -31,20 +32,16 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 
 def events(text: str) -> list[str]:
-    found = []
-    for line in text.splitlines():
-        root = ElementTree.fromstring(line)
-        code = root.find("EventIdentification/EventID")
-        assert code is not None
-        found.append(code.get("originalText", ""))
-    return found
+    return [title(root) for root in read(text)]
 
 
 def receive(trail: AuditTrail, number: int = 1, error: NetworkError | None = None) -> None:
     trail.association_began(AssociationBegan("1-1", "10.1.2.4", "PEER", "US"))
     for _ in range(number):
         trail.instance_received(
-            InstanceReceived("1-1", 0, 0.1, 5, "new", "1.2.3", "1.2.3.4", "1.2.3.4.5")
+            InstanceReceived(
+                *("1-1", 0, 0.1, 5, "new", "1.2.3", "1.2.3.4", "1.2.3.4.5"), sop_class_uid=CT
+            )
         )
     ended = AssociationSummary("1-1", "10.1.2.4", "PEER", "US", Totals(), 1.0, error)
     trail.association_ended(ended)
@@ -79,7 +76,7 @@ def test_a_file(tmp_path: Path) -> None:
     said: list[str] = []
     known = {"1.2.3": ("4711", "Doe^Jane")}
     target = AuditTarget("file", str(path))
-    with AuditTrail(target, US, said.append, patient_of=known.__getitem__) as trail:
+    with AuditTrail(target, US, said.append) as trail, trail.knowing(known.__getitem__):
         receive(trail, 3)
         receive(trail, 1, ConnectionLostError("The link broke."))
         refused = NetworkError("We rejected the association.")
@@ -90,10 +87,11 @@ def test_a_file(tmp_path: Path) -> None:
     text = path.read_text()
     transferred = "DICOM Instances Transferred"
     activity = "Application Activity"
-    assert events(text) == [activity, transferred, transferred, "Security Alert", activity]
-    assert 'NumberOfInstances="3"' in text
+    assert events(text) == [activity, *3 * [transferred], "Security Alert", activity]
+    assert f'<SOPClass UID="{CT}" NumberOfInstances="3" />' in text
     assert 'ParticipantObjectID="4711"' in text
-    assert 'EventOutcomeIndicator="4"' in text.splitlines()[2]
+    outcomes = [line.partition('EventOutcomeIndicator="')[2][0] for line in text.splitlines()]
+    assert outcomes == ["0", "0", "0", "4", "4", "0"]  # what was stored before the break is stored
     assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0
     assert not said
 
@@ -118,7 +116,7 @@ def check_frame(frame: bytes) -> None:
     assert fields[1].endswith("Z")
     assert fields[3] == "pypx"
     assert fields[5:] == ["DICOM+RFC3881", "-", ""]
-    ElementTree.fromstring(message)
+    parsed(message.decode())
 
 
 def test_udp() -> None:
@@ -196,3 +194,76 @@ def test_an_end_without_a_server_says_what_is_lost(tmp_path: Path) -> None:
         receive(trail)
     assert time.monotonic() - started < 2
     assert said[-1] == "The audit trail ends without its last 3 messages."
+
+
+def test_what_failed_is_a_message_of_its_own(tmp_path: Path) -> None:
+    target = AuditTarget("file", str(tmp_path / "audit.log"))
+    with AuditTrail(target, US, print) as trail:
+        trail.association_began(AssociationBegan("1-1", "10.1.2.4", "PEER", "US", "alice"))
+        for outcome, study, status in (
+            ("new", "1.2.3", 0),
+            ("duplicate", "1.2.4", 0),
+            ("", "", 0xA700),
+        ):
+            trail.instance_received(
+                InstanceReceived(
+                    *("1-1", status, 0.1, 5, outcome, study), comment="full", sop_class_uid=CT
+                )
+            )
+        trail.association_ended(
+            AssociationSummary("1-1", "10.1.2.4", "PEER", "US", Totals(), 1.0, None, "alice")
+        )
+    first, second, failed = read((tmp_path / "audit.log").read_text())[1:-1]
+    found = [one.find("EventIdentification") for one in (first, second, failed)]
+    facts = [
+        (e.get("EventActionCode"), e.get("EventOutcomeIndicator")) for e in found if e is not None
+    ]
+    assert facts == [("C", "0"), ("R", "0"), ("C", "4")]
+    assert failed.findtext("EventIdentification/EventOutcomeDescription") == "full"
+    assert failed.find(".//*[@ParticipantObjectID='unknown']") is not None
+    users = [e.get("UserID") for e in first.iter("ActiveParticipant")]
+    assert users == ["alice", "US@10.1.2.3"]
+
+
+def test_a_message_that_no_datagram_can_have() -> None:
+    said: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        target = AuditTarget("udp", host="127.0.0.1", port=server.getsockname()[1])
+        with AuditTrail(target, US, said.append) as trail:
+            for _ in range(2):
+                trail.note(lambda at: "x" * 70_000)
+            receive(trail)
+        for _ in range(3):
+            check_frame(server.recv(65536))
+    assert len(said) == 1
+    assert "too long for udp://" in said[0]
+
+
+def test_patients_are_looked_up_before_the_archive_is_closed() -> None:
+    """What waits for a server that is away keeps the patients that were known."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    frames: list[bytes] = []
+    is_open = True
+
+    def patient_of(uid: str) -> tuple[str, str]:
+        assert is_open
+        return "4711", "Doe^Jane"
+
+    target = AuditTarget("tcp", host="127.0.0.1", port=port)
+    said: list[str] = []
+    with AuditTrail(target, US, said.append, retry=0.05) as trail:
+        with trail.knowing(patient_of):
+            receive(trail)
+        is_open = False
+        wait_until(lambda: said)
+        with socket.create_server(("127.0.0.1", port)) as server:
+            stream, _ = server.accept()
+            thread = threading.Thread(target=read_frames, args=(stream, frames))
+            thread.start()
+            trail.__exit__()
+            thread.join(5)
+    assert len(frames) == 3
+    assert b'ParticipantObjectID="4711"' in frames[1]

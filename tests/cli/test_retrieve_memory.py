@@ -16,7 +16,7 @@ from tests.archive.helpers import store
 from tests.cli.conftest import Ran, Serve, result_rows
 
 EARLY, LATE = 300, 700  # rows; by the first one, what keeps the last 256 of something is full
-PER_ROW = 50  # bytes of one module; a row in a dictionary takes more
+PER_ROW = 50  # bytes of one module; a row in a dictionary takes more, and an object or two
 
 
 @pytest.fixture(scope="module")
@@ -70,4 +70,12 @@ def test_rows_leave_nothing_in_memory(
     ours = [tracemalloc.Filter(True, "*/pypx/*"), tracemalloc.Filter(False, "*/net/channel.py")]
     early, late = (taken[number].filter_traces(ours) for number in (EARLY, LATE))
     grown = late.compare_to(early, "filename")
-    assert [str(one) for one in grown if one.size_diff > PER_ROW * (LATE - EARLY)] == []
+    rows_between = LATE - EARLY
+    # Either alone may be a table that was full and became twice as large, or old values in a
+    # cache that gave way to new ones.
+    leaks = [
+        str(one)
+        for one in grown
+        if one.size_diff > PER_ROW * rows_between and one.count_diff > rows_between / 2
+    ]
+    assert leaks == []

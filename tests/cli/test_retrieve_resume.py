@@ -374,3 +374,4 @@ def test_but_not_longer_than_wanted(
     assert ran.json["status"] == "failure"
     assert 0 < ran.json["remaining"] < IMAGES
     assert job_of(px)["state"] == "failed"
+    assert f"px retrieve --resume {ran.json['id']}" in ran.json["error"]["hint"]

@@ -227,6 +227,28 @@ def test_what_is_meant_for_another_process() -> None:
     assert environ == {"OTHER": "stays"}, "processes that we start are not meant"
 
 
+def test_a_connection_that_it_accepted_is_no_listening_socket(home: Path) -> None:
+    """``Accept=yes`` for ``--inetd``: it is standard input too, and must not stay open."""
+    mine, theirs = socket.socketpair()
+    code = (
+        "import os; from pypx.net.service_manager import ServiceManager; "
+        "os.environ['LISTEN_PID'] = str(os.getpid()); "
+        "print(ServiceManager(os.environ, listens=False).sockets); os.fstat(3)"
+    )
+    with mine, theirs:
+        launch = f"import os, sys; os.dup2({theirs.fileno()}, 3); os.set_inheritable(3, True); "
+        launch += f"os.environ['LISTEN_FDS'] = '1'; exec({code!r})"
+        ran = subprocess.run(
+            [sys.executable, "-c", launch],
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ran.stdout == "()\n"
+    assert "Bad file descriptor" in ran.stderr
+
+
 # The watchdog -----------------------------------------------------------------------------
 
 SECONDS = {"WATCHDOG_USEC": "2000000"}

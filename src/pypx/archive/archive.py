@@ -258,7 +258,8 @@ class Archive:
     def add_file(self, path: Path | str, source: Source = NOBODY) -> Stored:
         """Bring a Part 10 file into the archive: its data set as it is, our meta information.
 
-        The preamble becomes zero. A file inside the tree is indexed where it is.
+        The preamble becomes zero. A file inside the tree is indexed where it is, if its name ends
+        in ``.dcm`` and neither that nor a folder is hidden.
 
         Args:
             path: The file; it is only read.

@@ -28,8 +28,7 @@ from pypx.archive.reading import (
     values_of,
 )
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
-from pypx.archive.tree import META_FOLDER
-from pypx.archive.walk import Found, walk
+from pypx.archive.walk import Found, is_shown, walk
 from pypx.errors import ArchiveError, DataSetError
 
 __all__ = ["Report", "Swept", "add_file", "check", "rebuild", "reconcile", "sweep"]
@@ -75,7 +74,8 @@ def add_file(storage: Storage, path: Path, source: Source = NOBODY) -> Stored:
 
     The preamble becomes zero (it could hold a program, CVE-2019-11687). The meta information
     takes the UIDs of the data set, where the file's disagrees. A file inside the tree is indexed
-    where it is.
+    where it is, unless the tree would not show it there: its name does not end in ``.dcm``, or a
+    folder begins with a dot.
 
     Raises:
         DataSetError: It is no Part 10 file, or it is torn.
@@ -103,7 +103,8 @@ def _path_inside(storage: Storage, path: Path) -> str | None:
         inside = path.resolve().relative_to(storage.tree.root.resolve())
     except ValueError:
         return None
-    return None if META_FOLDER in inside.parts[:1] else inside.as_posix()
+    path_inside = inside.as_posix()
+    return path_inside if is_shown(path_inside) else None
 
 
 def _copy(storage: Storage, fd: int, source: Source) -> Stored:

@@ -7,7 +7,7 @@ message.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -20,6 +20,7 @@ __all__ = [
     "Party",
     "Study",
     "application_activity",
+    "begin_transferring",
     "instances_transferred",
     "query",
     "security_alert",
@@ -55,11 +56,13 @@ class Code:
 APPLICATION_ACTIVITY = Code("110100", "Application Activity")
 APPLICATION_START = Code("110120", "Application Start")
 APPLICATION_STOP = Code("110121", "Application Stop")
+BEGIN_TRANSFERRING = Code("110102", "Begin Transferring DICOM Instances")
 INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 QUERY = Code("110112", "Query")
 SECURITY_ALERT = Code("110113", "Security Alert")
 NODE_AUTHENTICATION = Code("110126", "Node Authentication")
 APPLICATION = Code("110150", "Application")
+LAUNCHER = Code("110151", "Application Launcher")
 DESTINATION = Code("110152", "Destination Role ID")
 SOURCE = Code("110153", "Source Role ID")
 STUDY_UID = Code("110180", "Study Instance UID")
@@ -70,6 +73,7 @@ NODE_ID = Code("110182", "Node ID")
 _PERSON, _SYSTEM = "1", "2"
 _PATIENT_ROLE, _REPORT_ROLE, _RESOURCE_ROLE = "1", "3", "13"
 _IP_ADDRESS, _MACHINE_NAME = "2", "1"
+_UNKNOWN = "unknown"
 
 
 @frozen
@@ -79,7 +83,8 @@ class Party:
     Attributes:
         ae_title: Its AE title.
         host: Its address or name.
-        user: The process or user behind it, where that is known.
+        user: The process or user behind it, where that is known; of a peer the name of the user
+            whose password it had, or that it claimed to be where it was turned away.
         is_requestor: Whether it began.
     """
 
@@ -106,12 +111,49 @@ class Study:
     patient_name: str = ""
 
 
-def application_activity(at: float, us: Party, *, started: bool) -> str:
-    """Say that pypx began or ended (A.5.3.1)."""
+def application_activity(at: float, us: Party, *, started: bool, launcher: str = "") -> str:
+    """Say that pypx began or ended (A.5.3.1).
+
+    Args:
+        at: Seconds of the epoch.
+        us: The process.
+        started: Whether it began.
+        launcher: Who started it, as ``login@host``; empty where that is not known.
+    """
     kind = APPLICATION_START if started else APPLICATION_STOP
     root = _message(at, APPLICATION_ACTIVITY, Activity.EXECUTE, Outcome.SUCCESS, kind)
     _participant(root, us, APPLICATION)
+    if launcher:
+        facts = {"UserID": _clean(launcher), "UserIsRequestor": "true"}
+        _coded(SubElement(root, "ActiveParticipant", facts), "RoleIDCode", LAUNCHER)
     return _line(_source(root, us))
+
+
+def begin_transferring(
+    at: float,
+    us: Party,
+    source: Party,
+    destination: Party,
+    studies: Sequence[Study],
+    others: Iterable[Party] = (),
+) -> str:
+    """Say that instances of studies of one patient are about to be sent (A.5.3.6).
+
+    Args:
+        at: Seconds of the epoch.
+        us: Who says it.
+        source: Who sends.
+        destination: Who receives.
+        studies: What they are; the patient is that of the first.
+        others: Who else takes part, as who asked for it.
+    """
+    root = _message(at, BEGIN_TRANSFERRING, Activity.EXECUTE, Outcome.SUCCESS)
+    _participant(root, source, SOURCE)
+    _participant(root, destination, DESTINATION)
+    for other in others:
+        _participant(root, other, None)
+    _subject(_source(root, us), studies)
+    return _line(root)
 
 
 def instances_transferred(
@@ -127,6 +169,8 @@ def instances_transferred(
 ) -> str:
     """Say that instances of a study were sent (A.5.3.7).
 
+    What succeeded and what failed are two messages (A.5.2).
+
     Args:
         at: Seconds of the epoch.
         us: Who says it.
@@ -140,16 +184,7 @@ def instances_transferred(
     root = _message(at, INSTANCES_TRANSFERRED, activity, outcome, reason=reason)
     _participant(root, source, SOURCE)
     _participant(root, destination, DESTINATION)
-    tail = _source(root, us)
-    found = _object(tail, study.uid, _SYSTEM, _REPORT_ROLE, STUDY_UID)
-    for uid, number in sorted(study.instances.items()):
-        facts = {"UID": uid} if uid else {}
-        SubElement(found, "SOPClass", {**facts, "NumberOfInstances": str(number)})
-    patient = _object(tail, study.patient_id or "unknown", _PERSON, _PATIENT_ROLE, PATIENT_NUMBER)
-    if study.patient_name:
-        name = Element("ParticipantObjectName")
-        name.text = _clean(study.patient_name)
-        patient.insert(1, name)
+    _subject(_source(root, us), [study])
     return _line(root)
 
 
@@ -169,10 +204,11 @@ def query(
     root = _message(at, QUERY, Activity.EXECUTE, Outcome.SUCCESS)
     _participant(root, us, SOURCE)
     _participant(root, peer, DESTINATION)
-    found = _object(_source(root, us), sop_class_uid, _SYSTEM, _REPORT_ROLE, CLASS_UID)
-    SubElement(found, "ParticipantObjectQuery").text = b64encode(keys).decode()
+    facts = _object(
+        _source(root, us), sop_class_uid, _SYSTEM, _REPORT_ROLE, CLASS_UID, b64encode(keys).decode()
+    )
     syntax = b64encode(transfer_syntax_uid.encode()).decode()
-    SubElement(found, "ParticipantObjectDetail", {"type": "TransferSyntax", "value": syntax})
+    SubElement(facts, "ParticipantObjectDetail", {"type": "TransferSyntax", "value": syntax})
     return _line(root)
 
 
@@ -234,7 +270,26 @@ def _source(root: Element, us: Party) -> Element:
     return root
 
 
-def _object(root: Element, identifier: str, kind: str, role: str, code: Code) -> Element:
+def _subject(root: Element, studies: Sequence[Study]) -> None:
+    """Add studies and their patient."""
+    for study in studies:
+        found = _object(root, study.uid or _UNKNOWN, _SYSTEM, _REPORT_ROLE, STUDY_UID)
+        if study.instances:
+            description = SubElement(found, "ParticipantObjectDescription")
+            for uid, number in sorted(study.instances.items()):
+                facts = {"UID": _clean(uid)} if uid else {}
+                SubElement(description, "SOPClass", {**facts, "NumberOfInstances": str(number)})
+    patient = next((study for study in studies if study.patient_id or study.patient_name), None)
+    identifier = patient.patient_id if patient else ""
+    name = patient.patient_name if patient else ""
+    found = _object(root, identifier or _UNKNOWN, _PERSON, _PATIENT_ROLE, PATIENT_NUMBER)
+    found[1].text = _clean(name)
+
+
+def _object(
+    root: Element, identifier: str, kind: str, role: str, code: Code, query: str = ""
+) -> Element:
+    """Add an object. The schema wants a name or a query in each: a name may be empty."""
     facts = {
         "ParticipantObjectID": _clean(identifier),
         "ParticipantObjectTypeCode": kind,
@@ -242,6 +297,8 @@ def _object(root: Element, identifier: str, kind: str, role: str, code: Code) ->
     }
     element = SubElement(root, "ParticipantObjectIdentification", facts)
     _coded(element, "ParticipantObjectIDTypeCode", code)
+    name = SubElement(element, "ParticipantObjectQuery" if query else "ParticipantObjectName")
+    name.text = query
     return element
 
 

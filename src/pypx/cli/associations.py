@@ -61,8 +61,9 @@ class Associations:
         """Its association will tell of it."""
 
     def association_ended(self, event: AssociationSummary) -> None:
-        """Let the thread tell of an association that is over."""
-        self._over.put(event)
+        """Let the thread tell of an association that is over, or was refused."""
+        if event.calling_ae_title:  # else it came to no request, which the log says
+            self._over.put(event)
 
     def _tell_all(self) -> None:
         while (summary := self._over.get()) is not None:

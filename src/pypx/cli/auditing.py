@@ -6,10 +6,8 @@ and where they go stands in ``pypx.audit``.
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
     from pypx.client.client import Client
 
-__all__ = ["audited", "note_query"]
+__all__ = ["audited", "heard", "knowing"]
 
 
 @contextmanager
@@ -29,20 +27,34 @@ def audited(invocation: Invocation, archive: Archive | None = None) -> Iterator[
 
     Args:
         invocation: The command.
-        archive: Where patients of studies are looked up.
+        archive: Where patients of studies are looked up, if it is open already.
     """
     target = invocation.config.audit
     if target is None:
         yield None
         return
+    import socket
+
     from pypx.audit.messages import Party
     from pypx.audit.trail import AuditTrail
 
-    def patient_of(uid: str) -> tuple[str, str]:
-        from pypx.errors import PypxError
-
+    host = socket.gethostname()
+    us = Party(invocation.config.aet, host, f"{_user()}:{os.getpid()}")
+    launcher = f"{_user()}@{host}"
+    with AuditTrail(target, us, invocation.out.warn, launcher=launcher) as trail:
         if archive is None:
-            return "", ""
+            yield trail
+        else:
+            with knowing(trail, archive):
+                yield trail
+
+
+@contextmanager
+def knowing(trail: AuditTrail | None, archive: Archive) -> Iterator[None]:
+    """Let a trail, if there is one, look up patients in an archive while it is open."""
+    from pypx.errors import PypxError
+
+    def patient_of(uid: str) -> tuple[str, str]:
         try:
             rows = archive.find("study", {"StudyInstanceUID": uid})
             row = next(iter(rows), {})
@@ -50,31 +62,25 @@ def audited(invocation: Invocation, archive: Archive | None = None) -> Iterator[
             return "", ""
         return str(row.get("PatientID") or ""), str(row.get("PatientName") or "")
 
-    us = Party(invocation.config.aet, socket.gethostname(), f"{_user()}:{os.getpid()}")
-    with AuditTrail(target, us, invocation.out.warn, patient_of=patient_of) as trail:
-        yield trail
-
-
-def note_query(
-    trail: AuditTrail | None, client: Client, keys: Mapping[str, str], level: str, model: str | None
-) -> None:
-    """Note that a PACS is asked."""
     if trail is None:
+        yield
         return
-    from pypx.audit.messages import Party, query
-    from pypx.client.query import Level, Model, make_identifier
-    from pypx.dicom.encoding import Encoding
-    from pypx.dicom.uids import IMPLICIT_VR_LITTLE_ENDIAN
-    from pypx.values import replace
+    with trail.knowing(patient_of):
+        yield
 
-    data = make_identifier(keys, Level.parse(level)).to_bytes(Encoding.IMPLICIT_LITTLE)
-    sop_class = Model.parse(model or "study").find_sop_class
-    us = replace(trail.us, ae_title=client.calling_ae_title, is_requestor=True)
-    peer = Party(client.address.ae_title, client.address.host)
-    trail.note(lambda at: query(at, us, peer, sop_class, data, IMPLICIT_VR_LITTLE_ENDIAN))
+
+def heard(trail: AuditTrail | None, client: Client) -> Client:
+    """Let a trail hear what a client asks, if there is one; gives the client."""
+    if trail is not None:
+        from pypx.audit.asking import hear
+
+        hear(trail, client)
+    return client
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user ID without a name, as in a container

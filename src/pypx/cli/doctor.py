@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pypx.cli.auditing import audited, heard
 from pypx.cli.command import PxCommand
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, json_text, visible
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pypx.audit.trail import AuditTrail
+    from pypx.client.client import Client
     from pypx.config import Node
     from pypx.doctor.case import Learnt, Target
     from pypx.doctor.steps import Step
@@ -103,6 +106,11 @@ class _Examination:
         self._save = save
         self._node: Node | None = None
         self._learnt: Learnt | None = None
+        self._trail: AuditTrail | None = None
+
+    def heard(self, client: Client) -> Client:
+        """Let the audit trail, if there is one, hear what a client asks."""
+        return heard(self._trail, client)
 
     def steps(self, *, get: bool, move: bool, host: str | None, port: int | None) -> Iterator[Step]:
         """Do the steps, that of the configuration first."""
@@ -131,7 +139,8 @@ class _Examination:
             return
         yield Step(_CONFIGURATION, Status.OK, time.monotonic() - started, message, facts=facts)
         doctor = Doctor(target, date.today(), get=get, move=move)
-        yield from doctor.steps()
+        with audited(self._invocation) as self._trail:
+            yield from doctor.steps()
         self._learnt = doctor.learnt
 
     def _configure(self, host: str | None, port: int | None) -> tuple[Target, str, dict[str, Any]]:
@@ -170,6 +179,7 @@ class _Examination:
             node.refused_levels,
             node.character_set,
             node.identity,
+            self.heard,
         )
         invocation.warn_of_secrets(node)
         target.client().close()  # reads the certificates

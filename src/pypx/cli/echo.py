@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pypx.cli.auditing import audited
 from pypx.cli.command import PxCommand
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import error_object, json_text, visible
@@ -54,7 +55,17 @@ def command(
     """
     chosen = _choose(invocation, nodes, all_nodes, peer)
     out = invocation.out
-    documents = []
+    documents: list[dict[str, Any]] = []
+    with audited(invocation):
+        code = _tell(invocation, chosen, documents)
+    if out.form == "json":
+        out.document(documents)
+    return code
+
+
+def _tell(invocation: Invocation, chosen: list[Node], documents: list[dict[str, Any]]) -> int:
+    """Ask, and say what each answered; give the exit code."""
+    out = invocation.out
     code = 0
     for node, result in _ask(invocation, chosen):
         if out.form == "text":
@@ -69,8 +80,6 @@ def command(
         else:
             said = result.peer.implementation_class_uid
             out.detail(f"{node.address} has implementation class UID {said}")
-    if out.form == "json":
-        out.document(documents)
     return code
 
 

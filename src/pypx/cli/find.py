@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pypx.cli.auditing import audited
+from pypx.cli.auditing import audited, heard
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
@@ -105,7 +105,7 @@ def command(
             dicom_json=dicom_json,
             match_limit=chosen.match_limit,
         )
-        query.trail = stack.enter_context(audited(invocation))
+        heard(stack.enter_context(audited(invocation)), client)
         if listed is not None:
             from pypx.cli.find_list import find_list
 

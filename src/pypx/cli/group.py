@@ -21,6 +21,7 @@ COMMANDS = {
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
     "get": "Fetch images from a PACS (C-GET) into the archive.",
     "retrieve": "Get all that matches, compared by UID, whatever it takes.",
+    "qr": "Query and retrieve with the arguments of upstream's PACS_QR.sh.",
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",
@@ -31,6 +32,7 @@ COMMANDS = {
     "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
     "support-bundle": "Collect what helps to find a fault, without patients.",
+    "completion": "Let your shell complete commands, nodes and keywords.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 

@@ -100,12 +100,14 @@ def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     """Take Part 10 files into the archive; folders with all that is below them.
 
     Files are copied, and the originals only read; a file that is in the tree of the archive
-    already is indexed where it is. In folders, names that begin with a dot and DICOMDIR are
-    passed over, and links to folders are not followed.
+    already is indexed where it is, if its name ends in .dcm. In folders, names that begin with a
+    dot and DICOMDIR are passed over, and links to folders are not followed. So is what upstream
+    has beside its images: .info files, JSON, logs, empty marks.
 
     \b
     px index import /media/cdrom
     px index import images/ one.dcm --json
+    px index import --archive /dicom/data /dicom/data     # what upstream received, where it is
 
     The exit code is 1 when something was refused.
     """

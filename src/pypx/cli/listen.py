@@ -5,7 +5,7 @@ In: where to listen and who may send. Out: a line for each association at its en
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,9 +14,13 @@ from pypx.cli.options import Invocation, common_options, maps_option
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pypx.cli.terms import Inetd
+
 __all__ = ["command"]
 
 _GRACE = 10.0
+_UPSTREAM = "As upstream's xinetd calls px-listen; implies --inetd and its layout."
 
 
 def _read_with(parse: Any) -> Any:
@@ -99,6 +103,16 @@ def _read_with(parse: Any) -> Any:
     help="Serve Prometheus metrics and /healthz over HTTP; to this machine only, unless HOST "
     "says otherwise.",
 )
+@click.option(
+    "--inetd",
+    is_flag=True,
+    help="Serve the one association that standard input is, and end: for inetd and systemd.",
+)
+@click.option("-l", "--logdir", metavar="DIR", help="With --inetd: log to DIR/listen.run.log.")
+@click.option("-d", "--datadir", metavar="DIR", help=f"{_UPSTREAM} The archive.")
+@click.option("-t", "--tmpdir", metavar="DIR", help=f"{_UPSTREAM} Not needed.")
+@click.option("-e", "--executable", metavar="FILE", help=f"{_UPSTREAM} Not run.")
+@click.option("--debug", is_flag=True, help=f"{_UPSTREAM} -v.")
 @common_options(jsonl=True)
 @maps_option
 def command(
@@ -115,6 +129,7 @@ def command(
     min_free: int | None,
     workers: int | None,
     metrics: tuple[str, int] | None,
+    **inetd: Any,
 ) -> int:
     """Receive what peers send (C-STORE) into the archive, and answer C-ECHO.
 
@@ -124,10 +139,15 @@ def command(
     min_free, and the files of TLS; what else has changed there is named and needs a new start.
     Sockets of a service manager (LISTEN_FDS) take the place of host and port.
 
+    With --inetd the connection comes from inetd, xinetd or systemd, on standard input, and the
+    process ends with its association; nothing is said over it. px-listen -t -l -d -e, as
+    upstream's xinetd has it, is that with the layout pypx-1, open to whom xinetd lets in.
+
     \b
     px listen
     px listen --host 0.0.0.0 --allow ORTHANC@10.1.2.0/24
     px listen --workers 4 --metrics 9104 --log-json
+    px listen --inetd --logdir /dicom/log --allow ORTHANC@10.1.2.0/24
     px listen --jsonl | while read -r association; do …; done
 
     The exit code is 0 after a stop.
@@ -137,6 +157,14 @@ def command(
 
     if allow_any and rules:
         raise ConfigError("--allow and --allow-any exclude each other.")
+    handed = _read_inetd(invocation, **inetd)
+    if handed is not None:
+        for name, given in (("host", host), ("port", port), ("workers", workers)):
+            if given is not None:
+                raise ConfigError(f"With --inetd there is no port of ours: --{name} means nothing.")
+        if metrics is not None:
+            raise ConfigError("With --inetd each process ends too soon to serve --metrics.")
+        allow_any = allow_any or (handed.as_upstream and not rules)
     flags = Flags(
         host=host,
         port=port,
@@ -149,5 +177,41 @@ def command(
         users=users,
         workers=workers,
         metrics=metrics,
+        inetd=handed,
     )
     return listen(invocation, flags)
+
+
+def _read_inetd(
+    invocation: Invocation,
+    *,
+    inetd: bool,
+    logdir: str | None,
+    datadir: str | None,
+    tmpdir: str | None,
+    executable: str | None,
+    debug: bool,
+) -> Inetd | None:
+    """Put together what is asked of one connection; None where we listen ourselves.
+
+    Raises:
+        ConfigError: The options do not go together.
+    """
+    from pypx.cli.terms import Inetd
+
+    as_upstream = any(one is not None for one in (datadir, tmpdir, executable))
+    if not (inetd or as_upstream):
+        if logdir is not None or debug:
+            raise ConfigError(f"{'--debug' if debug else '--logdir'} needs --inetd.")
+        return None
+    out = invocation.out
+    out.verbose = out.verbose or (debug and not out.quiet)
+    if as_upstream:
+        if datadir is not None and invocation.archive is not None:
+            raise ConfigError("--datadir and --archive exclude each other.")
+        invocation.archive = datadir or invocation.archive
+        invocation.maps = invocation.maps or logdir
+        invocation.layout = "pypx-1"
+    if tmpdir or executable:
+        out.detail("--tmpdir and --executable are not needed: we receive, and in the archive.")
+    return Inetd(logdir, as_upstream)

@@ -37,7 +37,7 @@ from pypx.receiver.watch import Watch
 from pypx.values import replace
 
 if TYPE_CHECKING:
-    from socket import socket
+    import socket
 
     from pypx.receiver.workers import Workers
 
@@ -45,6 +45,7 @@ __all__ = ["listen"]
 
 _TICK = 1.0  # seconds between looks at the archive's notes
 _SLOWEST_BEAT = 3.0  # seconds that a worker that is well may take to say so
+_LOOK = 0.2  # seconds between looks for orders, while one association lasts
 _LONG = 2.0  # seconds after which opening the archive is worth a word
 
 
@@ -57,21 +58,31 @@ def listen(invocation: Invocation, flags: Flags) -> int:
     """
     orders = Orders()
     out = invocation.out
-    manager = ServiceManager(os.environ)
+    connection = None
+    if flags.inetd is not None:
+        from pypx.cli import inetd
+
+        if flags.inetd.logdir is not None:
+            inetd.log_elsewhere(flags.inetd.logdir)
+        connection, host = inetd.connection()
+        flags = replace(flags, host=host)
+    manager = ServiceManager(os.environ, listens=connection is None)
     bound = _most_open(manager.sockets)
     held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout, bound=bound)
     with closing(LineLimit(out.warn)) as limit:
         log_to(out, limit)
         with _opened(invocation, flags, held) as archive, Associations(out, limit) as lines:
             orders.heed_stops(invocation.interrupts)
-            listening = _Listening(invocation, flags, held, archive, lines, limit, manager)
+            listening = _Listening(
+                invocation, flags, held, archive, lines, limit, manager, connection
+            )
             started = time.monotonic()
             listening.run(orders)
     lines.tell_totals(listening.receiver.totals, time.monotonic() - started)
     return int(lines.broken)
 
 
-def _most_open(sockets: Sequence[socket]) -> tuple[str, int] | None:
+def _most_open(sockets: Sequence[socket.socket]) -> tuple[str, int] | None:
     """Give host and port of the socket that most peers reach; None where there is none."""
     addresses = [one.getsockname()[:2] for one in sockets]
     return min(addresses, key=lambda one: is_loopback(one[0]), default=None)
@@ -114,7 +125,9 @@ class _Listening:
         lines: Associations,
         limit: LineLimit,
         manager: ServiceManager,
+        connection: socket.socket | None = None,
     ) -> None:
+        self._connection = connection
         self._invocation = invocation
         self._out = invocation.out
         self._flags = flags
@@ -129,6 +142,8 @@ class _Listening:
         self.receiver = self._workers or self._make_receiver()
 
     def _is_shared(self) -> bool:
+        if self._connection is not None:
+            return False
         if self._held.workers > 1 and not can_share_port():
             self._out.warn("Only Linux spreads a port over processes: one process receives.")
             return False
@@ -150,6 +165,7 @@ class _Listening:
             observer=self._observers,
             sockets=self._manager.sockets,
             heartbeat=self._manager.beat,
+            connection=self._connection,
         )
 
     def _make_workers(self) -> Workers:
@@ -201,6 +217,9 @@ class _Listening:
                 self._observers.add(live)
             stack.callback(self.receiver.stop, self._flags.grace)
             self.receiver.start()
+            if isinstance(self.receiver, Receiver) and self._connection is not None:
+                self._serve_one(self.receiver, orders)
+                return
             self._announce(metrics)
             self._manager.tell("READY=1", f"STATUS=Receiving on {self._where()}")
             while (order := orders.wait(_TICK)) is not Order.STOP:
@@ -219,6 +238,15 @@ class _Listening:
         workers, watchdog = self._workers, self._manager.watchdog
         if workers and watchdog and workers.are_alive(max(watchdog / 2, _SLOWEST_BEAT)):
             self._manager.beat()
+
+    def _serve_one(self, receiver: Receiver, orders: Orders) -> None:
+        """Serve the one connection to its end, or until told to stop."""
+        where = f"{receiver.host}:{receiver.port}"
+        self._out.detail(f"serving one association on {where} as {receiver.ae_title}")
+        while not receiver.wait(_LOOK):
+            if orders.wait(0) is Order.STOP:
+                break
+        self._tell_notes()
 
     def _watch(self, stack: ExitStack) -> Hooks:
         """Let hooks be told of each series that is whole."""
@@ -311,7 +339,7 @@ class _Listening:
 
     def _serve_metrics(self, stack: ExitStack, hooks: Hooks) -> str:
         """Serve metrics if they are wanted; give the sentence that says where."""
-        if self._held.metrics is None:
+        if self._held.metrics is None or self._connection is not None:
             return ""
         from pypx.receiver.metrics import Metrics, MetricsServer, Numbers  # heavy, and an extra
 

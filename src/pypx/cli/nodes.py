@@ -61,6 +61,7 @@ def command() -> None:
     px nodes list
     px nodes show hospital
     px nodes remove hospital
+    px nodes import pacs.json
     """
 
 
@@ -199,6 +200,27 @@ def remove(invocation: Invocation, *, name: str) -> int:
     lost = remove_node(path, name, timeout=invocation.timeout or EDIT_TIMEOUT)
     _tell(invocation, {"removed": name}, f"{name} is no longer in {path}.", path, lost)
     return 0
+
+
+@command.command("import", cls=PxCommand)
+@click.argument("file")
+@click.option("--replace", is_flag=True, help="Also where the name stands for another PACS here.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@common_options(jsonl=True, csv=True, archive=False)
+def import_upstream(invocation: Invocation, *, file: str, replace: bool, dry_run: bool) -> int:
+    """Take over the PACS of upstream's pacs.json, or of the institution_set of its PACS_QR.sh.
+
+    A script is only read, never run. Names that are configured already stay as they are.
+
+    \b
+    px nodes import /home/dicom/services/pacs.json
+    px nodes import PACS_QR.sh --dry-run
+
+    The exit code is 1 when the file has a PACS that was not taken over.
+    """
+    from pypx.cli.nodes_import import import_file
+
+    return import_file(invocation, file, replace=replace, dry_run=dry_run)
 
 
 def _tls(tls: bool, **files: str | None) -> ClientTls | None:

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from pypx.client.client import Client
     from pypx.net.connection import Timeouts
 
-__all__ = ["Invocation", "PeerFlags", "common_options", "maps_option", "peer_options"]
+__all__ = [
+    "Invocation",
+    "PeerFlags",
+    "common_options",
+    "forwarded_options",
+    "maps_option",
+    "peer_options",
+]
 
 UPSTREAM_PORT = 4242
 """What ``--serverIP`` without ``--serverPort`` means, as it always has."""
@@ -47,6 +54,7 @@ class Invocation:
         config_file: The file of ``--config``.
         archive: The folder of ``--archive``.
         maps: The folder of ``--maps``.
+        layout: The layout of the archive, where a flag says it.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class Invocation:
         self.config_file = config_file
         self.archive = archive
         self.maps: str | None = None
+        self.layout: str | None = None
         self._described = False
 
     @functools.cached_property
@@ -166,8 +175,9 @@ class Invocation:
                 f"There is no archive at {root}.",
                 hint="px listen or px retrieve makes it; --archive and PYPX_ARCHIVE name another.",
             )
-        if self.config.layout is not None:
-            options["layout"] = self.config.layout
+        layout = self.layout or self.config.layout
+        if layout is not None:
+            options["layout"] = layout
         try:
             return Archive(root, create=create, **options)
         except ArchiveError as error:
@@ -299,6 +309,28 @@ def common_options(
         return decorated
 
     return decorate
+
+
+def forwarded_options(function: Callable[..., int]) -> Any:
+    """Give a command that another one does the options that all have; it gets ``shared``, the
+    words of those that were given."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **values: Any) -> int:
+        shared: list[str] = []
+        for parameter in click.get_current_context().command.params:
+            if parameter.name in SHARED and isinstance(parameter, click.Option):
+                value = values.pop(parameter.name, None)
+                if value is True:
+                    shared.append(parameter.opts[0])
+                elif value:
+                    shared += [parameter.opts[0], str(value)]
+        return function(*args, shared=shared, **values)
+
+    decorated: Any = wrapper
+    for option in reversed(_shared_options(SHARED)):
+        decorated = option(decorated)
+    return decorated
 
 
 def _invocation(values: dict[str, Any]) -> Invocation:

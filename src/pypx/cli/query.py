@@ -10,7 +10,6 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pypx.cli.auditing import note_query
 from pypx.cli.notes import Notes, counted
 from pypx.cli.options import Invocation
 from pypx.cli.output import Output
@@ -18,7 +17,6 @@ from pypx.cli.rows import Row, Rows, rows_for
 from pypx.errors import CancelledError, PypxError
 
 if TYPE_CHECKING:
-    from pypx.audit.trail import AuditTrail
     from pypx.client.client import Client
     from pypx.dicom.data_set import DataSet
 
@@ -79,7 +77,6 @@ class Query:
         self.level = level
         self.notes = Notes(keys)
         self.number = 0
-        self.trail: AuditTrail | None = None
         self.truncated = False
         self._at_limit = False
         self._match_limit = match_limit
@@ -125,7 +122,6 @@ class Query:
         unique = _UNIQUE[level]
         seen = set()
         started = time.monotonic()
-        note_query(self.trail, self.client, keys, level, self._model)
         matches = self.client.find(keys, level=level, model=self._model)
         self._invocation.describe(self.client)
         with matches:

@@ -17,6 +17,7 @@ from pypx.receiver.allow import AllowRule, is_loopback
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.audit.trail import AuditTrail
     from pypx.cli.line_limit import LineLimit
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
@@ -103,9 +104,22 @@ def warn_of_loopback(invocation: Invocation, node: Node, host: str | None) -> No
 
 @contextmanager
 def receiving(
-    invocation: Invocation, node: Node, host: str | None, port: int | None, aet: str
+    invocation: Invocation,
+    node: Node,
+    host: str | None,
+    port: int | None,
+    aet: str,
+    trail: AuditTrail | None,
 ) -> Iterator[Receiver | None]:
     """Have a listener at our address: the one that runs (None), or one in this process.
+
+    Args:
+        invocation: The command.
+        node: Who sends to it.
+        host: The address to bind; None as configured.
+        port: Likewise.
+        aet: Our AE title.
+        trail: Hears what it receives.
 
     Raises:
         ConfigError: The port cannot be had.
@@ -118,7 +132,7 @@ def receiving(
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None
         return
-    from pypx.cli.auditing import audited
+    from pypx.cli.auditing import knowing
     from pypx.cli.line_limit import LineLimit
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
@@ -133,7 +147,7 @@ def receiving(
         log_to(invocation.out, limit)
         tell_notes(invocation.out, archive.notes)
         with (
-            audited(invocation, archive) as trail,
+            knowing(trail, archive),
             watching(invocation, archive) as watch,
             Receiver(
                 archive,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pypx.archive.files import unique
 from pypx.archive.locks import TransferLock
 from pypx.archive.transfers import Query, Standing, Transfer
-from pypx.cli.auditing import audited
+from pypx.cli.auditing import audited, heard
 from pypx.cli.job_options import Options
 from pypx.cli.job_progress import JobProgress
 from pypx.cli.job_rows import JobRows
@@ -103,6 +104,7 @@ class Retrieving:
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
                     on_begin=self._begin_query,
+                    heard=partial(heard, trail),
                     on_query=self._take_query,
                     tell=self._out.say,
                     detail=self._out.detail,

@@ -14,6 +14,7 @@ import click
 from pypx.cli.group import PxGroup, load_command
 from pypx.cli.interrupt import Interrupts
 from pypx.cli.output import Output, OutputError
+from pypx.cli.upstream import for_listen, is_upstream
 from pypx.errors import CancelledError, ConfigError, PypxError
 
 __all__ = ["State", "run"]
@@ -90,9 +91,18 @@ def _invoke(program: str, name: str | None, arguments: list[str], state: State) 
 
 
 def _call(program: str, name: str | None, arguments: list[str], state: State) -> int:
+    command_name, rest = (name, arguments) if name else (next(iter(arguments), ""), arguments[1:])
+    if is_upstream(program, command_name, rest):
+        from pypx.cli.upstream_run import run_upstream
+
+        return run_upstream(program, command_name, rest, state.out, state.interrupts)
+    if command_name == "listen":
+        arguments = [*arguments[: len(arguments) - len(rest)], *for_listen(rest)]
     command = PxGroup("px") if name is None else load_command(name)
     if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
-        command.main(arguments, prog_name=program)  # the shell asks for completions; exits
+        from pypx.cli.completing import answer  # the shell asks
+
+        return answer(command, program)
     if name is None and not arguments:
         with command.make_context(program, [], resilient_parsing=True) as context:
             state.out.raw(f"{command.get_help(context)}\n")

@@ -17,7 +17,20 @@ from pypx.receiver.allow import AllowRule
 from pypx.receiver.hook_settings import HookSettings
 from pypx.values import fields, frozen, replace
 
-__all__ = ["Flags", "Terms", "changed", "terms"]
+__all__ = ["Flags", "Inetd", "Terms", "changed", "terms"]
+
+
+@frozen
+class Inetd:
+    """What is asked of the one connection that inetd hands over.
+
+    Attributes:
+        logdir: Where the log is; None for stderr, or the log of the system.
+        as_upstream: Whether it was called as upstream's xinetd calls.
+    """
+
+    logdir: str | None
+    as_upstream: bool
 
 
 @frozen
@@ -35,6 +48,7 @@ class Flags:
     workers: int | None
     metrics: tuple[str, int] | None
     users: str | None = None
+    inetd: Inetd | None = None
 
 
 @frozen

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from pypx.config.checks import NODE_NAME, parse
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
-__all__ = ["EDIT_TIMEOUT", "add_node", "change_node", "remove_node"]
+__all__ = [
+    "EDIT_TIMEOUT",
+    "add_node",
+    "change_node",
+    "import_nodes",
+    "is_node_name",
+    "remove_node",
+]
 
 EDIT_TIMEOUT = 10.0
 _LOCK_POLL = 0.02
@@ -54,8 +61,32 @@ def add_node(path: str, node: Node, *, timeout: float = EDIT_TIMEOUT) -> bool:
             )
         nodes[node.name] = _row(node)
 
-    if not node.name or not all(c.isalnum() or c in "-_." for c in node.name):
+    if not is_node_name(node.name):
         raise ConfigError(f"{node.name!r} is no name for a node.", hint=f"Take {NODE_NAME}.")
+    return _edit(path, edit, timeout)
+
+
+def is_node_name(name: str) -> bool:
+    """Say whether a node may be called so."""
+    return bool(name) and all(c.isalnum() or c in "-_." for c in name)
+
+
+def import_nodes(path: str, nodes: Iterable[Node], *, timeout: float = EDIT_TIMEOUT) -> bool:
+    """Write nodes into the file, also over others; arguments and result as :func:`add_node`.
+
+    Of a node that is there only the address and our AE title change.
+
+    Raises:
+        ConfigError: The file cannot be read or written.
+    """
+
+    def edit(table: dict[str, Any]) -> None:
+        known = table.setdefault("nodes", {})
+        for node in nodes:
+            row = known.setdefault(node.name, {})
+            row.pop("aet", None)
+            row.update(_row(node))
+
     return _edit(path, edit, timeout)
 
 

@@ -5,6 +5,7 @@ In: a node and our listener. Out: values that one step leaves for the next ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Target:
         refused_levels: Levels at which it refuses queries, as configured.
         character_set: That of its text, as configured; None for the one that it declares.
         identity: Which user we are, as configured.
+        heard: Is shown each client that is made.
     """
 
     address: Address
@@ -48,6 +50,7 @@ class Target:
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
     identity: UserIdentity | None = None
+    heard: Callable[[Client], Client] = lambda client: client
 
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
@@ -61,7 +64,7 @@ class Target:
         Raises:
             ConfigError: A certificate cannot be read.
         """
-        return Client(
+        client = Client(
             self.address,
             calling_ae_title=self.calling_ae_title,
             timeouts=self.timeouts,
@@ -69,6 +72,7 @@ class Target:
             tls=self.tls,
             identity=self.identity,
         )
+        return self.heard(client)
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from pypx.errors import (
     PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
+    StoppingError,
 )
 from pypx.net.channel import Channel
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
@@ -181,7 +182,7 @@ class ServedAssociation:
             self._events = self._channel.receive(min(self._idle_timeout - idle, _POLL))
             self._position = 0
             if self._stopping and not self._events and not self.busy:
-                raise NetworkError(_STOPPING)
+                raise StoppingError(_STOPPING)
         event = self._events[self._position]
         self._position += 1
         self._raise_if_ended(event)
@@ -290,7 +291,7 @@ class ServedAssociation:
         """Wait for the next message; its data set, if any, is then to be read."""
         if self._stopping and self._position >= len(self._events) and not self.busy:
             # A peer that sends one object after the other is never silent; this is between two.
-            raise NetworkError(_STOPPING)
+            raise StoppingError(_STOPPING)
         event = self._next_event()
         if not isinstance(event, MessageReceived):
             raise RemoteProtocolError(

@@ -28,6 +28,8 @@ class ServiceManager:
     Args:
         environ: The variables that say so. They are taken out of it, since they are not meant
             for the processes that we start.
+        listens: Whether we take the sockets; else they are closed. One that systemd accepts for
+            us (``Accept=yes``) is standard input as well, and among them.
 
     Attributes:
         sockets: Those that it opened; what listens closes them.
@@ -37,7 +39,7 @@ class ServiceManager:
         ConfigError: What it gave us is no listening TCP socket.
     """
 
-    def __init__(self, environ: MutableMapping[str, str]) -> None:
+    def __init__(self, environ: MutableMapping[str, str], *, listens: bool = True) -> None:
         number = _number(environ.pop("LISTEN_FDS", ""))
         is_ours = environ.pop("LISTEN_PID", "") == str(os.getpid())
         environ.pop("LISTEN_FDNAMES", None)
@@ -48,8 +50,10 @@ class ServiceManager:
         self._every = min(self.watchdog / _BEATS, _MOST_OFTEN)
         self._last = -self._every
         self.sockets: Sequence[socket.socket] = ()
-        if is_ours:
+        if is_ours and listens:
             self.sockets = tuple(_taken(_FIRST + place) for place in range(number))
+        elif is_ours:
+            os.closerange(_FIRST, _FIRST + number)
 
     def tell(self, *lines: str) -> None:
         """Send lines such as ``READY=1``; without a manager nothing happens."""

@@ -26,6 +26,7 @@ from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
 from pypx.net.served import Caller, Refusal, ServedAssociation, Service
 from pypx.net.server import Server
+from pypx.net.single import Single
 from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule, fitting, is_loopback
 from pypx.receiver.events import (
@@ -83,12 +84,13 @@ def choose_transfer_syntax(proposed: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _Record:
-    """What is noted of one association."""
+    """What is noted of one association; ``request`` is the C-STORE under way."""
 
     association_id: str = ""
     limits: AcceptorLimits = DEFAULT_LIMITS
     totals: Totals = field(default_factory=Totals)
     requests: int = 0
+    request: CStoreRQ | None = None
 
 
 class Receiver:
@@ -110,6 +112,8 @@ class Receiver:
         tls: Certificates, for a listener that speaks only TLS.
         users: A file of users (:mod:`pypx.receiver.users`). The password of whoever sends one is
             verified, and a wrong one refused; who has to send one is for ``allow`` to say.
+        connection: Serve this connection, which somebody else has accepted, and listen nowhere;
+            the arguments that say where are not heeded then.
         sockets: That listen already, in the place of ``host`` and ``port``; it closes them.
         heartbeat: Called by the loop that accepts, at least once a second while it does.
 
@@ -139,11 +143,13 @@ class Receiver:
         share_port: bool = False,
         tls: ServerTls | None = None,
         users: str | None = None,
+        connection: socket.socket | None = None,
         sockets: Sequence[socket.socket] = (),
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
-        for one in [str(sock.getsockname()[0]) for sock in sockets] or [host]:
-            check_rules(one, allow, allow_any=allow_any, users=users)
+        if connection is None:
+            for one in [str(sock.getsockname()[0]) for sock in sockets] or [host]:
+                check_rules(one, allow, allow_any=allow_any, users=users)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -165,19 +171,29 @@ class Receiver:
             self._identities = Identities(Users(users))
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = Server(
-            host,
-            port,
-            self,
-            limits=limits,
-            seats=seats,
-            share_port=share_port,
-            tls=tls,
-            sockets=sockets,
-            heartbeat=heartbeat,
-        )
-        self.addresses = self._server.addresses
+        self._server: Server | Single
+        if connection is None:
+            self._server = Server(
+                host,
+                port,
+                self,
+                limits=limits,
+                seats=seats,
+                share_port=share_port,
+                tls=tls,
+                sockets=sockets,
+                heartbeat=heartbeat,
+            )
+        else:
+            self._server = Single(connection, self, limits=limits, tls=tls)
+        self.addresses: list[tuple[str, int]] = self._server.addresses
         self.host, self.port = self.addresses[0]
+        if connection is not None:
+            try:
+                check_rules(self.host, allow, allow_any=allow_any, users=users)
+            except ConfigError:
+                self._server.stop()
+                raise
 
     def __enter__(self) -> Receiver:
         self.start()
@@ -193,6 +209,13 @@ class Receiver:
     def stop(self, grace: float = 10.0) -> None:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
         self._server.stop(grace)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the one connection that is served; say whether it has come.
+
+        A receiver that listens has no such end.
+        """
+        return isinstance(self._server, Single) and self._server.wait(timeout)
 
     def configure(
         self,
@@ -233,6 +256,23 @@ class Receiver:
     def last_activity(self) -> float:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
+
+    def last_activity_for(self, originator: tuple[str, int]) -> float:
+        """Give the monotonic time at which bytes last came of an instance that is under way.
+
+        Args:
+            originator: AE title and message ID of the C-MOVE that it must be part of, as its
+                sender says; one of which it says nothing may be, too (PS3.7 §9.1.1.1).
+        """
+
+        def is_part(association: ServedAssociation) -> bool:
+            request = getattr(association.record, "request", None)
+            if request is None:
+                return False
+            named = request.move_originator_application_entity_title
+            return not named or (named, request.move_originator_message_id) == originator
+
+        return self._server.last_activity(is_part)
 
     def negotiate(
         self, request: AAssociateRQ, caller: Caller
@@ -310,6 +350,7 @@ class Receiver:
         _check_number(record)
         record.requests += 1
         started = time.monotonic()
+        record.request = request
         result = receive_instance(
             association,
             received.context_id,
@@ -323,6 +364,7 @@ class Receiver:
         record.totals.add(event)
         with self._lock:
             self.totals.add(event)
+        record.request = None
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)

@@ -114,6 +114,7 @@ def preparing(
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
     on_begin: Callable[[Query], None] = lambda _: None,
+    heard: Callable[[Client], Client] = lambda client: client,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
     detail: Callable[[str], None] = lambda _: None,
@@ -131,6 +132,7 @@ def preparing(
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
         on_begin: Hears of each query before it is asked.
+        heard: Is shown each client that is made.
         on_query: Hears of each query that is done with.
         tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
@@ -175,7 +177,7 @@ def preparing(
         )
 
         def make_client(first_message_id: int) -> Client:
-            return Client(
+            client = Client(
                 pacs.address,
                 calling_ae_title=pacs.calling_ae_title,
                 timeouts=pacs.timeouts,
@@ -185,6 +187,7 @@ def preparing(
                 character_set=pacs.character_set,
                 identity=pacs.identity,
             )
+            return heard(client)
 
         def make_planner(client: Client) -> Planner:
             return Planner(
