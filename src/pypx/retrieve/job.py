@@ -30,6 +30,7 @@ from pypx.retrieve.entry import is_here
 from pypx.retrieve.finding import Finder
 from pypx.retrieve.landing import Landing, Listening
 from pypx.retrieve.load import Load, Throttle
+from pypx.retrieve.locating import known_in
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.run import Retrieval
@@ -189,6 +190,7 @@ def preparing(
                     model=pacs.model,
                     today=date.today(),
                     match_limit=pacs.match_limit,
+                    known=known_in(archive),
                 ),
                 ledger,
                 transfer,
