@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pypx.client.client import Client
     from pypx.net.connection import Timeouts
 
-__all__ = ["Invocation", "PeerFlags", "common_options", "peer_options"]
+__all__ = ["Invocation", "PeerFlags", "common_options", "listener_options", "peer_options"]
 
 UPSTREAM_PORT = 4242
 """What ``--serverIP`` without ``--serverPort`` means, as it always has."""
@@ -281,6 +281,30 @@ def _invocation(values: dict[str, Any]) -> Invocation:
         timeout=values.pop("timeout", None),
         aet=values.pop("aet", None),
     )
+
+
+def listener_options(
+    where: str = "Where our listener is.", port: str = "Port of our listener."
+) -> Callable[[Any], Any]:
+    """Give a command ``--host`` and ``--port``, of who listens here.
+
+    Args:
+        where: What the host is, for the help.
+        port: What the port is.
+    """
+
+    def decorate(function: Any) -> Any:
+        function = click.option(
+            "--port",
+            type=click.IntRange(1, 65535),
+            metavar="PORT",
+            help=f"{port}  [default: as configured, or 10402]",
+        )(function)
+        return click.option("--host", metavar="HOST", help=f"{where}  [default: as configured]")(
+            function
+        )
+
+    return decorate
 
 
 def peer_options(function: Callable[..., int]) -> Any:
