@@ -74,6 +74,8 @@ def command(
     px find hospital -k ModalitiesInStudy=MR --csv -o studies.csv
     px find hospital --from cohort.csv --csv
 
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px find -y.
+
     The exit code is 1 if the PACS said that there is more than it gave, or if a row of the
     list failed. Matches of a list begin with the number of their row; the headings are row 1.
     """

@@ -79,6 +79,8 @@ def command(
     Keys that are not unique are looked up first (C-FIND), and each study or series that
     they name is moved by itself. One PatientID as the only key moves at the patient level.
 
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px move -y.
+
     The exit code is 1 if not all was sent, or less arrived here than the PACS says.
     """
     wanted = parse_keys(keys)

@@ -24,6 +24,7 @@ from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
 from pypx.receiver.observers import Observers
+from pypx.receiver.receiver import GRACE
 from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.asking import Shared
 from pypx.retrieve.credit import Credit
@@ -163,7 +164,13 @@ def preparing(
         landing = None
         if listening is not None and settings.method != GET and not plan_only:
             landing = stack.enter_context(
-                Landing(archive, listening, min_free=min_free, observer=hears)
+                Landing(
+                    archive,
+                    listening,
+                    min_free=min_free,
+                    observer=hears,
+                    grace=min(GRACE, pacs.timeouts.response),
+                )
             )
         retrieved = stack.enter_context(
             Retrieved(
