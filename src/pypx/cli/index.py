@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.archive.files import archive_error
 from pypx.cli.command import PxCommand, help_option
 from pypx.cli.findings import document, tell_findings
 from pypx.cli.importing import Import
@@ -89,6 +88,8 @@ def _write_companions(out: Output, companions: Companions) -> None:
         with TransferProgress(out, "rebuild", "noting") as progress:
             number = companions.write_all(lambda done: progress.show(None, done, 0, 0))
     except OSError as error:
+        from pypx.archive.files import archive_error  # heavy, as everything of the archive
+
         raise archive_error(error, "note where the series are") from error
     out.detail(f"noted where {count(number, 'series', 'series')} are")
 
