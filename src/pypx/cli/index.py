@@ -84,12 +84,12 @@ def rebuild(invocation: Invocation) -> int:
 
 def _write_companions(out: Output, companions: Companions) -> None:
     """Write maps and ``.info`` files for all that is in the index."""
+    from pypx.archive.files import archive_error  # the man pages are made without its packages
+
     try:
         with TransferProgress(out, "rebuild", "noting") as progress:
             number = companions.write_all(lambda done: progress.show(None, done, 0, 0))
     except OSError as error:
-        from pypx.archive.files import archive_error  # heavy, as everything of the archive
-
         raise archive_error(error, "note where the series are") from error
     out.detail(f"noted where {count(number, 'series', 'series')} are")
 
@@ -97,6 +97,7 @@ def _write_companions(out: Output, companions: Companions) -> None:
 @command.command("import", cls=PxCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @common_options(jsonl=True, csv=True, timeout=False)
+@maps_option
 def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     """Take Part 10 files into the archive; folders with all that is below them.
 
@@ -115,7 +116,7 @@ def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     with invocation.open_archive(create=True) as archive:
         tell_notes(invocation.out, archive.notes)
         told = len(archive.notes)
-        run = Import(archive, invocation.out)
+        run = Import(archive, invocation.out, invocation.companions(archive))
         invocation.interrupts.cancel = run.stop
         run.take(paths)
         tell_notes(invocation.out, archive.notes[told:])
