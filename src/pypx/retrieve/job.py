@@ -18,6 +18,7 @@ from pypx.archive import Archive
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.client import Client
+from pypx.client.requestor import Requestor
 from pypx.net.connection import Timeouts
 from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
@@ -180,7 +181,7 @@ def preparing(
                 character_set=pacs.character_set,
             )
 
-        def make_planner(client: Client) -> Planner:
+        def make_planner(client: Requestor) -> Planner:
             return Planner(
                 Finder(
                     client,
