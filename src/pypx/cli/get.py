@@ -12,13 +12,18 @@ import click
 
 from pypx.cli.asking import ask_for
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    peer_options,
+)
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
-    from pypx.client.get import Get
+    from pypx.client.requestor import Requestor, Retrieving
     from pypx.config import Node
     from pypx.receiver.events import InstanceReceived
 
@@ -34,6 +39,7 @@ __all__ = ["command"]
     help="What is fetched.  [default: the lowest level that a key belongs to]",
 )
 @model_option
+@engine_option()
 @common_options()
 @peer_options
 def command(
@@ -74,7 +80,7 @@ def command(
 
 def _get(
     invocation: Invocation,
-    client: Client,
+    client: Requestor,
     node: Node,
     wish: Wish,
     transfer: Transfer,
@@ -109,7 +115,7 @@ def _get(
             ) as retrieved,
         ):
 
-            def ask(unit: dict[str, str]) -> Get:
+            def ask(unit: dict[str, str]) -> Retrieving:
                 now.clear()
                 now.update(unit)
                 return client.get(unit, retrieved.store, level=wish.level, model=wish.model)

@@ -15,14 +15,19 @@ import click
 from pypx.address import check_ae_title
 from pypx.cli.asking import ask_for
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    peer_options,
+)
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
-    from pypx.client.move import Move
+    from pypx.client.requestor import Moving, Requestor
     from pypx.receiver.receiver import Receiver
 
 __all__ = ["command"]
@@ -49,6 +54,7 @@ _LATEST = 60.0  # seconds, unless --timeout says otherwise
     metavar="PORT",
     help="Port of our listener.  [default: as configured, or 10402]",
 )
+@engine_option()
 @common_options()
 @peer_options
 def command(
@@ -103,7 +109,7 @@ def command(
 
 def _move(
     invocation: Invocation,
-    client: Client,
+    client: Requestor,
     wish: Wish,
     transfer: Transfer,
     units: list[dict[str, str]],
@@ -111,7 +117,7 @@ def _move(
 ) -> None:
     """Move the units, and wait for what comes late."""
 
-    def ask(unit: dict[str, str]) -> Move:
+    def ask(unit: dict[str, str]) -> Moving:
         return client.move(
             unit,
             destination=transfer.destination,

@@ -18,6 +18,7 @@ from pypx.cli.rows import Row, rows_for
 from pypx.cli.table import Column, draw
 from pypx.config import Node, config_path
 from pypx.config.edit import EDIT_TIMEOUT, add_node, remove_node
+from pypx.engine import ENGINES
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def show_node(invocation: Invocation, *, name: str) -> int:
         "match_limit": node.match_limit,
         "refused_levels": list(node.refused_levels),
         "character_set": node.character_set,
+        "engine": node.engine,
     }
     if invocation.out.form == "json":
         invocation.out.document(document)
@@ -130,6 +132,7 @@ def show_node(invocation: Invocation, *, name: str) -> int:
     show_default=True,
     help="At most so many at once.",
 )
+@click.option("--engine", "node_engine", type=click.Choice(list(ENGINES)), help="What talks to it.")
 @click.option("--tls", is_flag=True, help="It speaks TLS.")
 @click.option("--tls-ca", metavar="FILE", help="Certificates that are trusted, in PEM.")
 @click.option("--tls-certificate", metavar="FILE", help="Our certificate for it, in PEM.")
@@ -144,6 +147,7 @@ def add(
     own_aet: str | None,
     model: str,
     associations: int,
+    node_engine: str | None,
     **tls: Any,
 ) -> int:
     """Give the PACS at ADDRESS (AET@host:port) a NAME.
@@ -151,7 +155,9 @@ def add(
     The file is made if there is none.
     """
     aet = None if own_aet is None else check_ae_title(own_aet)
-    node = Node(name, Address.parse(address), aet, model, associations, _tls(**tls))
+    node = Node(
+        name, Address.parse(address), aet, model, associations, _tls(**tls), engine=node_engine
+    )
     path = config_path(invocation.config_file)
     lost = add_node(path, node, timeout=invocation.timeout or EDIT_TIMEOUT)
     _tell(invocation, _document(node), f"{name} is {node.address}, in {path}.", path, lost)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pypx.cli.keys import KeyCommand, check_values, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    peer_options,
+)
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +80,7 @@ __all__ = ["command"]
     metavar="PORT",
     help="Port of our listener.  [default: as configured, or 10402]",
 )
+@engine_option()
 @common_options()
 @peer_options
 def command(

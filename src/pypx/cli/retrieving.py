@@ -221,6 +221,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            self._invocation.engine_for(node),
         )
 
     def _listening(self, node: Node) -> Listening | None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.cli.keys import KeyCommand, key_option, parse_keys
-from pypx.cli.options import Invocation, common_options
+from pypx.cli.options import Invocation, common_options, engine_option
 from pypx.cli.progress import TransferProgress
 from pypx.cli.sent import Delivery
 from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
-    from pypx.client.sending import Sending
+    from pypx.client.requestor import SendingFiles
 
 __all__ = ["command"]
 
@@ -56,6 +56,7 @@ _MOST_ASSOCIATIONS = 64
     help="Port for reports.  [default: as configured, or 10402]",
 )
 @click.option("--aet", metavar="AET", help="Our AE title.")
+@engine_option()
 @common_options()
 def command(
     invocation: Invocation,
@@ -168,7 +169,7 @@ def _archive(invocation: Invocation) -> Archive:
     return archive
 
 
-def _send(invocation: Invocation, sending: Sending, delivery: Delivery) -> None:
+def _send(invocation: Invocation, sending: SendingFiles, delivery: Delivery) -> None:
     started = time.monotonic()
     invocation.interrupts.cancel = sending.stop
     try:

@@ -10,6 +10,7 @@ from pypx.address import Address, check_ae_title
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
 from pypx.config.limits import LIMITS, Limit
+from pypx.engine import check_engine
 from pypx.errors import ConfigError
 from pypx.receiver.hook_settings import HookSettings
 
@@ -49,6 +50,8 @@ _TOP = {
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,
+    "engine": _TEXT,
+    "dcmtk": _TABLE,
 }
 _LISTEN = {
     "host": _TEXT,
@@ -60,6 +63,7 @@ _LISTEN = {
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
     "tls": _TABLE,
+    "engine": _TEXT,
 } | {key: _kind_of(limit) for key, limit in LIMITS.items()}
 _LISTEN_TLS = {"certificate": _TEXT, "key": _TEXT, "ca": _TEXT, "minimum": _TEXT}
 _NODE = {
@@ -72,6 +76,7 @@ _NODE = {
     "match_limit": _INTEGER,
     "refused_levels": _TEXTS,
     "character_set": _TEXT,
+    "engine": _TEXT,
 }
 _NODE_TLS = {
     "ca": _TEXT,
@@ -81,6 +86,7 @@ _NODE_TLS = {
     "name": _TEXT,
     "minimum": _TEXT,
 }
+_DCMTK = dict.fromkeys(("echoscu", "findscu", "movescu", "getscu", "storescu", "storescp"), _TEXT)
 _HOOK = {
     "on": _TEXT,
     "name": _TEXT,
@@ -108,8 +114,11 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check = Checker(file, text)
     check.table(table, _TOP, ())
     check.value(table, ("aet",), check_ae_title)
+    check.value(table, ("engine",), check_engine)
+    check.table(table.get("dcmtk", {}), _DCMTK, ("dcmtk",))
     listen = table.get("listen", {})
     check.table(listen, _LISTEN, ("listen",))
+    check.value(listen, ("listen", "engine"), check_engine)
     check.value(listen, ("listen", "port"), _check_port)
     check.value(listen, ("listen", "allow"), _check_allow)
     check.value(listen, ("listen", "settle"), _check_seconds)
@@ -148,6 +157,7 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "match_limit"), _check_match_limit)
     check.value(node, (*where, "refused_levels"), _check_refused_levels)
     check.value(node, (*where, "character_set"), _check_character_set)
+    check.value(node, (*where, "engine"), check_engine)
     tls = node.get("tls", {})
     if isinstance(tls, dict):
         check.table(tls, _NODE_TLS, (*where, "tls"))

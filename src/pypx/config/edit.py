@@ -133,7 +133,7 @@ def _row(node: Node) -> dict[str, Any]:
         row["associations"] = node.associations
     if node.tls is not None:
         row["tls"] = _tls(node.tls)
-    for key in ("method", "match_limit", "refused_levels", "character_set"):
+    for key in ("method", "match_limit", "refused_levels", "character_set", "engine"):
         if value := getattr(node, key):
             row[key] = list(value) if isinstance(value, tuple) else value
     return row

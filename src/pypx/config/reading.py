@@ -71,6 +71,8 @@ def load(
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
+        engine=table.get("engine", "native"),
+        dcmtk={name: _expand(path) for name, path in table.get("dcmtk", {}).items()},
     )
 
 

@@ -39,6 +39,7 @@ class Node:
         match_limit: After how many matches it ends an answer; None where that is not known.
         refused_levels: Levels below the study at which it refuses queries.
         character_set: In which its text really is, where it declares another one or none.
+        engine: What asks it: ``native`` or ``dcmtk``; None for what is so for all.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Node:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    engine: str | None = None
 
 
 @frozen
@@ -68,6 +70,7 @@ class Listen:
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
         tls: Certificates, where only TLS is spoken.
+        engine: What receives: ``native``, or ``dcmtk`` for storescp.
     """
 
     host: str = "127.0.0.1"
@@ -80,6 +83,7 @@ class Listen:
     metrics: str | int | None = None
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    engine: str = "native"
 
 
 @frozen
@@ -96,6 +100,8 @@ class Config:
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
+        engine: What asks a node that names none.
+        dcmtk: Programs of DCMTK and their paths, where they are not to be looked for.
     """
 
     path: str
@@ -106,6 +112,8 @@ class Config:
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()
+    engine: str = "native"
+    dcmtk: Mapping[str, str] = MappingProxyType({})
 
     def node(self, text: str) -> Node:
         """Find a node by its name, or read an address.

@@ -17,8 +17,8 @@ from pypx.address import Address
 from pypx.archive import Archive
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
-from pypx.client.client import Client
 from pypx.client.requestor import Requestor
+from pypx.engine import Engine
 from pypx.net.connection import Timeouts
 from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
@@ -56,6 +56,7 @@ class Pacs:
         method: ``move`` or ``get``, which is tried first where the user leaves it open.
         match_limit: After how many matches it ends an answer; None where that is not known.
         character_set: In which its text really is; None for the one that it declares.
+        engine: What does the talking.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Pacs:
     method: str | None = None
     match_limit: int | None = None
     character_set: str | None = None
+    engine: Engine = Engine()
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -170,8 +172,8 @@ def preparing(
             )
         )
 
-        def make_client(first_message_id: int) -> Client:
-            return Client(
+        def make_client(first_message_id: int) -> Requestor:
+            return pacs.engine.client(
                 pacs.address,
                 calling_ae_title=pacs.calling_ae_title,
                 timeouts=pacs.timeouts,
