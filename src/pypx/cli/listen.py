@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, common_options
+from pypx.cli.options import Invocation, common_options, engine_option
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.errors import ConfigError
 
@@ -93,6 +93,7 @@ def _read_with(parse: Any) -> Any:
     help="Serve Prometheus metrics and /healthz over HTTP; to this machine only, unless HOST "
     "says otherwise.",
 )
+@engine_option(what="What receives")
 @common_options(jsonl=True)
 def command(
     invocation: Invocation,
@@ -114,6 +115,10 @@ def command(
     when the instances under way are stored. --timeout is the silence after which an
     association is closed. SIGHUP reads the configuration again: who may send, and min_free;
     what else has changed there is named and needs a new start.
+
+    With --engine dcmtk, DCMTK's storescp receives, and what it writes is taken in from there. It
+    acknowledges an instance when its file is written, before that is in the archive; it binds all
+    addresses and takes from anybody, so --allow-any has to be given with it.
 
     \b
     px listen
@@ -139,5 +144,6 @@ def command(
         min_free=min_free,
         workers=workers,
         metrics=metrics,
+        engine=invocation.engine,
     )
     return listen(invocation, flags)

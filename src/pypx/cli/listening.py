@@ -21,6 +21,7 @@ from pypx.cli.orders import Order, Orders
 from pypx.cli.reception import log_to, tell_notes
 from pypx.cli.terms import Flags, Terms, changed, terms
 from pypx.config import load
+from pypx.engine import NATIVE
 from pypx.errors import ConfigError
 from pypx.net.server import can_share_port
 from pypx.receiver.allow import is_loopback
@@ -32,6 +33,7 @@ from pypx.receiver.watch import Watch
 from pypx.values import replace
 
 if TYPE_CHECKING:
+    from pypx.dcmtk.receiver import StorescpReceiver
     from pypx.receiver.workers import Workers
 
 __all__ = ["listen"]
@@ -104,9 +106,16 @@ class _Listening:
         self._told = 0
         self._observers = Observers(lines)
         self._workers = self._make_workers() if self._is_shared() else None
-        self.receiver = self._workers or self._make_receiver()
+        self.receiver = self._workers or (
+            self._make_receiver() if held.engine == NATIVE else self._make_storescp()
+        )
 
     def _is_shared(self) -> bool:
+        if self._held.workers > 1 and self._held.engine != NATIVE:
+            raise ConfigError(
+                "DCMTK's storescp forks by itself: --workers is for --engine native.",
+                hint="Leave --workers out.",
+            )
         if self._held.workers > 1 and not can_share_port():
             self._out.warn("Only Linux spreads a port over processes: one process receives.")
             return False
@@ -125,6 +134,39 @@ class _Listening:
             tls=held.tls,
             min_free=held.min_free,
             observer=self._observers,
+        )
+
+    def _make_storescp(self) -> StorescpReceiver:
+        """Have DCMTK's storescp receive, if it does not have to do what it cannot.
+
+        Raises:
+            ConfigError: It has to.
+        """
+        from pypx.dcmtk.receiver import StorescpReceiver
+        from pypx.engine import Engine
+
+        held, flags = self._held, self._flags
+        if not flags.allow_any:
+            raise ConfigError(
+                "DCMTK's storescp binds all addresses and takes files from anybody.",
+                hint="Say that this is meant, with --allow-any, and let a firewall choose; or take "
+                "--engine native.",
+            )
+        if flags.host not in (None, "", "0.0.0.0"):
+            raise ConfigError(
+                f"DCMTK's storescp binds all addresses, and not only {flags.host}.",
+                hint="Leave --host out, or take --engine native.",
+            )
+        return StorescpReceiver(
+            self._archive,
+            programs=Engine(held.engine, self._invocation.config.dcmtk).installed(),
+            port=held.port,
+            ae_title=held.aet,
+            limits=held.limits,
+            tls=held.tls,
+            min_free=held.min_free,
+            observer=self._observers,
+            on_trouble=self._out.warn,
         )
 
     def _make_workers(self) -> Workers:
@@ -202,6 +244,8 @@ class _Listening:
         out, receiver, held = self._out, self.receiver, self._held
         where = f"{receiver.host}:{receiver.port}"
         shared = f", with {held.workers} workers" if self._workers else ""
+        if held.engine != NATIVE:
+            shared = ", received by DCMTK's storescp"
         out.say(f"Listening on {where} as {receiver.ae_title}, into {held.archive}{shared}.")
         if metrics:
             out.say(metrics)

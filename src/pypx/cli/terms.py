@@ -34,6 +34,7 @@ class Flags:
     min_free: int | None
     workers: int | None
     metrics: tuple[str, int] | None
+    engine: str | None = None
 
 
 @frozen
@@ -55,6 +56,7 @@ class Terms:
         limits: What a peer may ask.
         tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
+        engine: What receives: ``native``, or ``dcmtk`` for storescp.
     """
 
     allow: tuple[AllowRule, ...]
@@ -71,6 +73,7 @@ class Terms:
     limits: AcceptorLimits
     tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
+    engine: str = "native"
 
 
 _MAY_CHANGE = ("allow", "min_free")
@@ -113,6 +116,7 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
         tls=listen.tls,
         hooks=config.hooks,
+        engine=flags.engine or listen.engine,
     )
 
 
