@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    peer_options,
+)
 from pypx.cli.output import Output, json_text, visible
 from pypx.errors import ConfigError
 
@@ -41,6 +47,7 @@ _CONFIGURATION = "configuration"
     metavar="PORT",
     help="Port of our listener.  [default: as configured, or 10402]",
 )
+@engine_option(what="What examines it besides pypx")
 @common_options(jsonl=True, archive=False)
 @peer_options
 def command(
@@ -65,9 +72,13 @@ def command(
     px doctor hospital
     px doctor hospital --save
     px doctor ORTHANC@10.1.2.3:4242 --no-move --json
+    px doctor hospital --engine dcmtk
 
     With --save, what the PACS takes and where it ends its answers is noted down for the node, and
     px find and px retrieve go by it.
+
+    With --engine dcmtk, DCMTK's programs do the same after pypx, each step beside ours: where one
+    of the two gets an answer and the other does not, it says whose fault that is.
 
     The exit code is 0 if all is well, 1 if something should be known, else that of the first step
     that failed: 2 the configuration, 3 the network or the association, 4 a failure status.
@@ -109,8 +120,10 @@ class _Examination:
         from datetime import date
 
         from pypx.cli.reception import log_to
+        from pypx.doctor.beside import NAMES as BESIDE
         from pypx.doctor.doctor import NAMES, Doctor
         from pypx.doctor.steps import Status, Step
+        from pypx.engine import DCMTK
 
         log_to(self._invocation.out)
         started = time.monotonic()
@@ -126,7 +139,8 @@ class _Examination:
                 error.hint,
                 exit_code=error.exit_code,
             )
-            for name in NAMES:
+            others = BESIDE if self._invocation.engine == DCMTK else ()
+            for name in (*NAMES, *others):
                 yield Step(name, Status.SKIPPED, 0.0, f"It needs the step {_CONFIGURATION!r}.")
             return
         yield Step(_CONFIGURATION, Status.OK, time.monotonic() - started, message, facts=facts)
@@ -168,6 +182,7 @@ class _Examination:
             node.match_limit,
             node.refused_levels,
             node.character_set,
+            invocation.engine_for(node),
         )
         target.client().close()  # reads the certificates
         facts = {

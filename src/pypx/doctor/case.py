@@ -11,6 +11,8 @@ from typing import Any
 from pypx.address import Address
 from pypx.client.client import Client
 from pypx.client.query import Model
+from pypx.client.requestor import Requestor
+from pypx.engine import Engine
 from pypx.net.connection import Timeouts
 from pypx.net.tls_settings import ClientTls
 from pypx.retrieve.entry import entry_for, seen_from
@@ -34,6 +36,7 @@ class Target:
         match_limit: After how many matches its answers end, as configured; None for no limit.
         refused_levels: Levels at which it refuses queries, as configured.
         character_set: That of its text, as configured; None for the one that it declares.
+        engine: With what the PACS is examined besides, where that is not our own.
     """
 
     address: Address
@@ -45,6 +48,7 @@ class Target:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    engine: Engine = Engine()
 
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
@@ -52,8 +56,22 @@ class Target:
         entry = entry_for(seen_from(self.address, listening.own, listening.bind))
         return entry if listening.tls is None else f"{entry}\nIt is to send with TLS."
 
+    def other_client(self) -> Requestor:
+        """Make a client of the other engine.
+
+        Raises:
+            ConfigError: Something is wrong with what it is told.
+        """
+        return self.engine.client(
+            self.address,
+            calling_ae_title=self.calling_ae_title,
+            timeouts=self.timeouts,
+            model=self.model,
+            tls=self.tls,
+        )
+
     def client(self) -> Client:
-        """Make a client.
+        """Make a client of our own engine.
 
         Raises:
             ConfigError: A certificate cannot be read.
@@ -143,7 +161,7 @@ class Case:
     """
 
     target: Target
-    client: Client
+    client: Requestor
     model: Model
     accepted: frozenset[str] = frozenset()
     sample: Sample | None = None
