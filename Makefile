@@ -16,7 +16,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 IN_MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2048 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 
 .DEFAULT_GOAL := help
-.PHONY: demo test crash bench fuzz lint format clean help
+.PHONY: demo test crash bench fuzz image-check man package lint format clean help
 
 SECONDS := 60
 
@@ -38,6 +38,16 @@ crash: $(VENV)/.stamp-test ## kill the receiver, cut its power, fill its disk, f
 fuzz: $(VENV)/.stamp-fuzz ## feed any bytes to what reads the network; make fuzz SECONDS=600
 	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
+image-check: $(VENV)/.stamp-test ## build the Dockerfile without Docker, run the image, and check it (root)
+	@tools/install_peers.sh
+	@$(BIN)/python tools/image_check.py
+
+man: $(VENV)/.stamp-install ## write the man pages into build/man
+	@$(BIN)/python tools/make_man.py build/man
+
+package: $(VENV)/.stamp-test ## build sdist and wheel into dist
+	$(BIN)/python -m build
+
 lint: $(VENV)/.stamp-lint ## check format, style, types and the layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +64,7 @@ clean: ## remove the venv, all caches and the downloaded test files
 	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.stamp-venv:
 	@$(PYTHON) $(NEW_ENOUGH) || { echo >&2 "pypx needs Python 3.11 or newer, and $(PYTHON) is not: name one with  make PYTHON=python3.12"; exit 1; }
@@ -70,7 +80,7 @@ $(VENV)/.stamp-install: $(VENV)/.stamp-venv pyproject.toml
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-install
-	$(PIP) install --group test
+	$(PIP) install --group test --group package
 	@touch $@
 
 $(VENV)/.stamp-fuzz: $(VENV)/.stamp-test

@@ -333,7 +333,7 @@ def test_what_is_no_text(file: Path) -> None:
     [
         ("hospitl", "Did you mean hospital?"),
         ("zzz", "Configured are hospital"),
-        ("PatientID=1", "-k PatientID=1"),
+        ("PatientID=1", "-k PatientID=VALUE"),
         ("10.1.2.3:4242", "AET@10.1.2.3:4242"),
     ],
 )

@@ -7,6 +7,9 @@ The names below are loaded when they are first used, so ``import pypx`` costs no
     with pypx.Client("ORTHANC@127.0.0.1:4242") as client:
         for study in client.find({"PatientID": "PID1"}):
             print(study.StudyInstanceUID)
+
+``echo``, ``find``, ``move``, ``listen``, ``report`` and ``status`` are the functions of the pypx
+before this one, with its dictionaries; see ``docs/moving-from-pypx.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
     from pypx.address import Address
     from pypx.archive import Archive
     from pypx.client.client import Client
+    from pypx.compat.listening import listen
+    from pypx.compat.peer import echo, move
+    from pypx.compat.query import find
+    from pypx.compat.reports import report
+    from pypx.compat.state import status
     from pypx.dicom.data_set import DataSet
     from pypx.pacs import Pacs
     from pypx.receiver.receiver import Receiver
@@ -31,7 +39,13 @@ __all__ = [
     "Pacs",
     "Receiver",
     "__version__",
+    "echo",
     "errors",
+    "find",
+    "listen",
+    "move",
+    "report",
+    "status",
 ]
 
 _HOMES = {
@@ -41,6 +55,12 @@ _HOMES = {
     "DataSet": "pypx.dicom.data_set",
     "Pacs": "pypx.pacs",
     "Receiver": "pypx.receiver.receiver",
+    "echo": "pypx.compat.peer",
+    "find": "pypx.compat.query",
+    "listen": "pypx.compat.listening",
+    "move": "pypx.compat.peer",
+    "report": "pypx.compat.reports",
+    "status": "pypx.compat.state",
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pypx.dcmtk.client import DcmtkClient
     from pypx.dcmtk.programs import Programs
     from pypx.net.connection import Timeouts
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
 __all__ = ["DCMTK", "ENGINES", "NATIVE", "Engine", "check_engine"]
@@ -70,6 +71,7 @@ class Engine:
         first_message_id: int = 1,
         tls: ClientTls | None = None,
         character_set: str | None = None,
+        identity: UserIdentity | None = None,
     ) -> Requestor:
         """Make a client of this engine; what the arguments are is said at :class:`pypx.Client`.
 
@@ -81,6 +83,7 @@ class Engine:
             first_message_id: Of our own engine; each of DCMTK's programs begins at 1.
             tls: How the peer speaks TLS.
             character_set: In which the text of its matches is.
+            identity: Which user we are, for a peer that asks for it; our own engine tells it.
 
         Raises:
             ConfigError: Something is wrong with these, or a certificate cannot be read.
@@ -96,6 +99,13 @@ class Engine:
                 first_message_id=first_message_id,
                 tls=tls,
                 character_set=character_set,
+                identity=identity,
+            )
+        if identity is not None:
+            raise ConfigError(
+                f"DCMTK's programs cannot tell {address} which user we are.",
+                hint="Take --engine native: storescu alone could, with the password among its "
+                "arguments, where all of this machine read it.",
             )
         from pypx.dcmtk.client import DcmtkClient
 

@@ -17,12 +17,14 @@ needs to answer it, so that no edge has a chain of conditions:
     │   ├── NameLookupError             the host name has no address
     │   ├── ConnectError                TCP refused or unreachable
     │   ├── ConnectionLostError         the peer closed or reset in the middle
+    │   ├── StoppingError               our listener ended it, between two messages
     │   ├── TlsError                    no secure connection
     │   └── PeerTimeoutError            nothing came in time; says the phase
     ├── AssociationError             3
     │   ├── AssociationRejectedError    A-ASSOCIATE-RJ with result, source, reason
     │   ├── AssociationAbortedError     A-ABORT by the peer
     │   ├── PeerLimitError              the peer asks for more than we give
+    │   ├── UserIdentityError           a user identity is missing, wrong or not confirmed
     │   └── NoPresentationContextError  the peer accepted nothing we can use
     ├── ProtocolError                3
     │   ├── RemoteProtocolError         the peer broke PS3.7 or PS3.8
@@ -61,6 +63,9 @@ __all__ = [
     "PypxError",
     "RemoteProtocolError",
     "StatusError",
+    "StoppingError",
+    "TlsError",
+    "UserIdentityError",
     "error_object",
 ]
 
@@ -129,6 +134,10 @@ class ConnectionLostError(NetworkError):
     kind = "connection-lost"
 
 
+class StoppingError(NetworkError):
+    """Our listener stops, and ended an association over which nothing was under way."""
+
+
 class TlsError(NetworkError):
     """The connection to a peer cannot be made secure (PS3.15 Annex B)."""
 
@@ -193,6 +202,12 @@ class PeerLimitError(AssociationError):
     """The peer asked for more than the limits of our acceptor allow."""
 
     kind = "limit"
+
+
+class UserIdentityError(AssociationError):
+    """Who a user is was not shown, or not confirmed (PS3.7 §D.3.3.7)."""
+
+    kind = "user-identity"
 
 
 class NoPresentationContextError(AssociationError):

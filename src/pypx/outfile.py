@@ -7,7 +7,10 @@ what is said when it fails.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
+
+from pypx.modes import file_mode
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
@@ -39,6 +42,10 @@ class OutFile:
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
             self._part = ""  # a device or a pipe: nothing may take its place
         self.stream: BinaryIO = open(self._part or path, "wb")  # noqa: PTH123, SIM115
+        self._allowed = 0
+        if self._part:
+            self._allowed = stat.S_IMODE(os.fstat(self.stream.fileno()).st_mode)
+            os.fchmod(self.stream.fileno(), self._allowed & 0o600)  # it may name patients
 
     def commit(self) -> None:
         """Bring it to the disk, and give it its name.
@@ -50,6 +57,8 @@ class OutFile:
         if not self._part:
             self.stream.close()
             return
+        # What the umask of the process keeps from others, ours does not give them.
+        os.fchmod(self.stream.fileno(), self._allowed & file_mode())
         os.fsync(self.stream.fileno())
         self.stream.close()
         os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105

@@ -41,6 +41,16 @@ def test_nobody_asked_for_it(ledger: Ledger) -> None:
     assert ledger.completeness("1.9", SERIES) is Completeness.UNKNOWN, "of another study"
 
 
+def test_what_the_newest_transfer_expects(ledger: Ledger) -> None:
+    plan(ledger, [1, 2, 3], fingerprint="old")
+    assert ledger.expected(SERIES) == 3
+    plan(ledger, None, count=7, fingerprint="new")
+    assert ledger.expected(SERIES) == 7
+    plan(ledger, None, fingerprint="newest")
+    assert ledger.expected(SERIES) is None
+    assert ledger.expected("1.9") is None
+
+
 @pytest.mark.parametrize(
     ("numbers", "count", "said"),
     [

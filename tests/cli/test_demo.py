@@ -43,3 +43,17 @@ def test_as_json_into_a_file_and_an_archive_of_the_user(px: Px, tmp_path: Path) 
     assert [step["exit_code"] for step in document["steps"]] == [0] * 5
     assert len(document["files"]) == SAMPLE_INSTANCES
     assert all(Path(file).is_relative_to(tmp_path / "mine") for file in document["files"])
+
+
+def test_the_samples_as_files_which_a_pacs_takes(px: Px, home: Path) -> None:
+    import pydicom
+
+    folder = home / "a" / "studies"
+    assert px("demo", "--samples", folder).err == f"{SAMPLE_INSTANCES} files are in {folder}.\n"
+    written = {pydicom.dcmread(file).SOPInstanceUID: file.name for file in folder.iterdir()}
+    assert len(written) == SAMPLE_INSTANCES
+    assert sorted(written.values())[0] == "DEMO-001-1-001.dcm"
+    assert px("index", "import", folder).code == 0
+    assert px("ls", "-k", "PatientID=DEMO-002", "--json").json[0]["instances"] == 14
+    ran = px("demo", "--samples", folder / "DEMO-001-1-001.dcm", "--json")
+    assert ran.code == 5 and "cannot be written" in ran.json["error"]["message"]

@@ -137,7 +137,9 @@ def test_a_usage_error_is_json_too(px: Px) -> None:
 
 
 def test_a_key_taken_for_a_node(px: Px) -> None:
-    assert "-k PatientID=1" in px("find", "PatientID=1").err
+    err = px("find", "PatientID=1").err
+    assert "-k PatientID=VALUE" in err
+    assert "PatientID=1" not in err
 
 
 # The tree ---------------------------------------------------------------------------------

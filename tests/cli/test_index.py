@@ -131,10 +131,11 @@ def test_files_come_in_once(px: Px, disc: Path) -> None:
         "new": 0,
         "duplicate": 3,
         "superseded": 0,
+        "passed_over": 0,
         "bytes": 0,
         "refused": [],
     }
-    assert px("index", "import", disc).err == "nothing new, 2 here already.\n"
+    assert px("index", "import", disc).err == "nothing new, 2 here already, 1 passed over.\n"
 
 
 def test_rows_of_what_became_of_each(px: Px, root: Path, disc: Path) -> None:

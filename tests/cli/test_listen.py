@@ -94,6 +94,25 @@ def listen(home: Path) -> Iterator[Any]:
         one.kill()
 
 
+def test_it_writes_upstreams_tree_with_info_files_and_maps(
+    listen: Any, samples: Archive, home: Path
+) -> None:
+    write_config(home, 'layout = "pypx-1"\n[listen]\nsettle = 0.2\n')
+    listener = listen("--maps", home / "log")
+    send(listener.address, samples, 3)
+    wait_until(lambda: list((home / "pypx").glob("[!.]*/*/*/series.info")))
+    (series,) = (path.parent for path in (home / "pypx").glob("[!.]*/*/*/series.info"))
+    assert [len(path.name.partition("-")[0]) for path in series.glob("*.dcm")] == [5, 5, 5]
+    assert (series.parent / "study.info").exists() and (series.parents[1] / "patient.info").exists()
+    (path,) = (home / "log" / "series_map").glob("*.json")
+    assert json.loads(path.read_text()) == {path.stem: str(series)}
+    assert not list(series.glob("receiving.series"))
+    write_config(home, f'maps = "{home}"\nlayout = "pypx-1"\n[listen]\nsettle = 0.2\n')
+    listener.process.send_signal(signal.SIGHUP)
+    assert "maps" in listener.wait_for("Only a new start changes (.*):")[1]
+    assert listener.stop(signal.SIGTERM)[0] == 0
+
+
 def send(address: Address, samples: Archive, number: int, *, status: int = 0) -> None:
     with Client(address, calling_ae_title="SENDER") as client:
         located = list(samples.instances())[:number]

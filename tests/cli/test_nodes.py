@@ -78,6 +78,7 @@ def test_list_show_and_remove(px: Px) -> None:
         "refused_levels": [],
         "character_set": None,
         "engine": None,
+        "identity": None,
     }
     assert "address        B@h:11" in px("nodes", "show", "b").out
     assert px("nodes", "remove", "a", "--json").json == {"removed": "a"}

@@ -152,19 +152,20 @@ def test_rows_that_a_kill_left_unread_are_asked_for(
 # After Ctrl-C -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_same_command_after_ctrl_c(
-    px: Px, retrieve: Retrieve, serve: Serve, home: Path, before_image: BeforeImage
+    px: Px, retrieve: Retrieve, serve: Serve, home: Path, before_image: BeforeImage, number: int
 ) -> None:
     address = serve()
     pressed = threading.Event()
 
     def press() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         pressed.wait(0.5)  # until the C-CANCEL is there
 
     before_image(16, press)
     first = retrieve(address, *ALL, "--associations", "1", "--json")
-    assert (first.code, first.json["status"]) == (130, "cancelled")
+    assert (first.code, first.json["status"]) == (128 + number, "cancelled")
     assert first.json["received"] == stored(home) < IMAGES
     assert first.json["received"] + first.json["remaining"] == IMAGES
     assert px("status").code == 0, "it was wanted so"
@@ -373,3 +374,4 @@ def test_but_not_longer_than_wanted(
     assert ran.json["status"] == "failure"
     assert 0 < ran.json["remaining"] < IMAGES
     assert job_of(px)["state"] == "failed"
+    assert f"px retrieve --resume {ran.json['id']}" in ran.json["error"]["hint"]

@@ -30,6 +30,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "move",
             "get",
             "retrieve",
+            "qr",
             "store",
             "listen",
             "ls",
@@ -37,7 +38,9 @@ def test_help_lists_the_commands(px: Px) -> None:
             "verify",
             "index",
             "nodes",
+            "users",
             "doctor",
+            "support-bundle",
             "demo",
         )
     ]
@@ -51,13 +54,17 @@ def test_without_a_command_the_help_is_on_stderr(px: Px) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*COMMANDS, "nodes list", "nodes add", "nodes remove", "index rebuild", "index import"],
+    [
+        *COMMANDS,
+        *("nodes list", "nodes add", "nodes remove", "users list", "users add", "users remove"),
+        *("index rebuild", "index import"),
+    ],
 )
 def test_each_command_has_help_and_the_options_of_all(px: Px, command: str) -> None:
-    ran = px(*command.split(), "-h")
+    ran = px(*command.split(), "--help" if command == "qr" else "-h")
     assert ran.code == 0
     assert ran.out.startswith(f"Usage: px {command}")
-    if command not in ("nodes", "index"):
+    if command not in ("nodes", "users", "index"):
         for option in EVERY:
             assert option in ran.out
     if command in ("echo", "find", "move", "listen"):

@@ -235,7 +235,7 @@ def test_hostile_names(px: Px, folder: Path) -> None:
     ("arguments", "says"),
     [
         (["/nowhere/at/all"], "There is no file or folder /nowhere/at/all."),
-        (["PatientID=4711"], "Write -k PatientID=4711."),
+        (["PatientID=4711"], "Write -k PatientID=VALUE."),
         ([], "It is not said what is to be sent."),
         (["-k", "PatientID"], "It is not said what is to be sent."),
         (["/", "-k", "PatientID=1"], "Keys select from the archive"),
@@ -253,13 +253,15 @@ def test_usage(px: Px, arguments: list[str], says: str) -> None:
 # Ctrl-C -------------------------------------------------------------------------------------
 
 
-def interrupted(*arguments: object, when: threading.Event) -> tuple[int, Any, str]:
+def interrupted(
+    *arguments: object, when: threading.Event, by: int = signal.SIGINT
+) -> tuple[int, Any, str]:
     process = subprocess.Popen(
         command_line(*arguments, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         assert when.wait(WAIT)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         out, err = process.communicate(timeout=WAIT)
     finally:
         process.kill()
@@ -267,7 +269,8 @@ def interrupted(*arguments: object, when: threading.Event) -> tuple[int, Any, st
     return process.returncode, json.loads(out), err.decode()
 
 
-def test_ctrl_c_releases_and_tells_what_was_done(folder: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_releases_and_tells_what_was_done(folder: Path, by: int) -> None:
     under_way = threading.Event()
 
     def slowly(association: ServedAssociation, one: str) -> int:
@@ -278,8 +281,9 @@ def test_ctrl_c_releases_and_tells_what_was_done(folder: Path) -> None:
 
     stopping = threading.Event()
     with StoreScp(slowly) as scp:
-        code, document, err = interrupted("store", scp.address, write(folder, 400), when=under_way)
-    assert code == 130
+        command = ("store", scp.address, write(folder, 400))
+        code, document, err = interrupted(*command, when=under_way, by=by)
+    assert code == 128 + by
     assert document["status"] == "cancelled"
     assert document["completed"] == len(scp.seen) < 400
     assert document["remaining"] == 400 - len(scp.seen)

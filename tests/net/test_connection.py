@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pypx.address import Address
-from pypx.dimse.messages import CEchoRQ, CEchoRSP
+from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ
 from pypx.dimse.session import Session
 from pypx.errors import (
     AssociationAbortedError,
@@ -36,7 +37,7 @@ from pypx.ul.pdu import (
     UserInformation,
 )
 from pypx.values import replace
-from tests.peers.raw import RawScp, Step, close, receive_pdu, reset, send, stall
+from tests.peers.raw import Played, RawScp, Step, close, receive_pdu, reset, send, stall
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -225,6 +226,41 @@ def test_an_operation_that_is_cut_off_says_why(
     assert type(caught.value) is kind
     assert words in caught.value.message
     assert not connection.is_open
+
+
+def test_a_peer_that_takes_nothing_ends_a_write_in_time(peer: Callable[..., Address]) -> None:
+    """What the kernels hold is full soon; then the time-out of the requestor counts."""
+    address = peer(receive_pdu(), send(accept()), stall(reading=False))
+    connection = Connection.open(address, REQUEST, QUICK)
+    started = time.monotonic()
+    with pytest.raises(PeerTimeoutError) as caught:
+        connection.send(1, CStoreRQ(1, VERIFICATION, "1.2.3"), bytes(32 << 20))
+    assert caught.value.phase == "send"
+    assert caught.value.hint
+    assert time.monotonic() - started < 10
+    assert not connection.is_open
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what was not taken")
+@pytest.mark.parametrize("size", [1 << 20, 8 << 20], ids=["held by the kernel", "not held"])
+def test_a_peer_that_takes_what_is_sent_is_not_silent(
+    peer: Callable[..., Address], size: int
+) -> None:
+    """Slowly: longer than the time-out, while we write and while we wait for the answer."""
+
+    def take_slowly(played: Played) -> None:
+        step = size // 20
+        played.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, step // 2)
+        for _ in range(20):
+            played.stopped.wait(0.1)
+            played.receive_exactly(step)
+
+    address = peer(receive_pdu(), send(accept()), take_slowly, send(response()), stall())
+    patient = replace(QUICK, response=1.0)
+    connection = Connection.open(address, REQUEST, patient)
+    connection.send(1, CStoreRQ(1, VERIFICATION, "1.2.3"), bytes(size))
+    assert connection.receive().message == CEchoRSP(1, 0)
+    connection.abort()
 
 
 def test_an_abort_reaches_the_peer(peer: Callable[..., Address]) -> None:

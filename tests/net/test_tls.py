@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -80,6 +82,37 @@ def test_both_sides_talk(meet: Meet, certificates: Certificates) -> None:
         got += bytes(buffer[: acceptor.recv_into(buffer)])
     writing.join()
     assert got == data
+
+
+def test_what_was_not_taken_is_sent_by_the_same_call_again(
+    meet: Meet, certificates: Certificates
+) -> None:
+    requestor, acceptor = meet(ClientTls(ca=certificates.ca), ServerTls(certificates.issue(HOST)))
+    assert isinstance(requestor, TlsSocket) and isinstance(acceptor, TlsSocket)
+    requestor.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 20_000))
+    data = os.urandom(4 << 20)
+    got, held_up = bytearray(), threading.Event()
+
+    def read() -> None:
+        held_up.wait(10)
+        buffer = memoryview(bytearray(1 << 20))
+        while len(got) < len(data) + 1:
+            got.extend(buffer[: acceptor.recv_into(buffer)])
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    with pytest.raises(BlockingIOError):
+        requestor.sendmsg([data[:100], data[100:]])
+    held_up.set()
+    while True:
+        try:
+            assert requestor.sendmsg([data[:100], data[100:]]) == len(data)
+            break
+        except BlockingIOError:
+            continue
+    requestor.sendmsg([b"!"])
+    reading.join(10)
+    assert got == data + b"!"
 
 
 def test_nothing_there_yet_is_no_end(meet: Meet, certificates: Certificates) -> None:

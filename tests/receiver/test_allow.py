@@ -32,7 +32,45 @@ def test_a_rule_matches_title_and_network_together(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ORTHANC", "@10.1.2.3", "ORTHANC@", "ORTHANC@pacs.example", "A@1.2.3", "A\\B@*"]
+    ("text", "expected"),
+    [
+        ("A@*", (None, None, None)),
+        ("A@* to B", ("B", None, None)),
+        ("A@* as alice", (None, "alice", None)),
+        ("A@* tls h.org", (None, None, "h.org")),
+        ("A@* to MY PACS as * tls h.org", ("MY PACS", "*", "h.org")),
+        ("A B@10.0.0.0/8 as alice tls h.org", (None, "alice", "h.org")),
+    ],
+)
+def test_what_may_follow(text: str, expected: tuple[str | None, ...]) -> None:
+    rule = AllowRule.parse(text)
+    assert (rule.called, rule.user, rule.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "nobody", "alice"),
+    [("A@*", True, True), ("A@* as *", False, True), ("A@* as alice", False, True)],
+)
+def test_users(text: str, nobody: bool, alice: bool) -> None:
+    rule = AllowRule.parse(text)
+    assert (rule.admits(None), rule.admits("alice")) == (nobody, alice)
+    assert rule.admits("bob") is (rule.user != "alice")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A@* as",
+        "A@* as a b",
+        "A@* tls h as a",
+        "",
+        "ORTHANC",
+        "@10.1.2.3",
+        "ORTHANC@",
+        "ORTHANC@pacs.example",
+        "A@1.2.3",
+        "A\\B@*",
+    ],
 )
 def test_what_is_no_rule_is_a_usage_error(text: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -27,6 +27,7 @@ from pypx.net.connection import Connection, Timeouts
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
 from pypx.receiver.receiver import Receiver, choose_transfer_syntax
+from tests.listening import eventually
 from tests.objects import CT_IMAGE, data_set, write_file
 
 EXPLICIT = uids.EXPLICIT_VR_LITTLE_ENDIAN
@@ -112,6 +113,21 @@ def quarantined(archive: Archive) -> list[Path]:
 def stored_data_set(path: Path) -> bytes:
     data = path.read_bytes()
     return data[decode_preamble_and_meta(data)[1] :]
+
+
+def test_bytes_of_an_instance_under_way_are_told_to_whom_they_belong(
+    receiver: Receiver, connection: Connection
+) -> None:
+    data, mine, other = data_set(), ("ME", 7), ("ME", 8)
+    assert receiver.last_activity_for(mine) == 0.0, "nothing is under way"
+    for title, number, is_of_other in [("ME", 7, False), (None, None, True)]:
+        connection.send(1, CStoreRQ(1, CT_IMAGE, "1.2.3.4.1", 0, title, number))
+        connection.send_data_set(1, data[:500], is_last=False)
+        eventually(lambda: receiver.last_activity_for(mine))
+        assert bool(receiver.last_activity_for(other)) == is_of_other
+        connection.send_data_set(1, data[500:], is_last=True)
+        assert connection.receive().message.status == 0
+        assert receiver.last_activity_for(mine) == 0.0
 
 
 def test_what_is_acknowledged_is_there_bit_for_bit(

@@ -363,3 +363,88 @@ def test_after_a_kill_the_next_start_reports_what_had_arrived(
     assert told.is_all()
     hooks.close(WAIT)  # what a hook has got is taken from the queue only after that
     assert HookQueue(archive.root / HOOKS_FOLDER).queued == 0
+
+
+# Files beside the images
+
+
+@pytest.fixture
+def upstreams(tmp_path: Path) -> Iterator[Archive]:
+    with Archive(tmp_path / "upstreams", layout="pypx-1", durability="none") as one:
+        yield one
+
+
+def beside(archive: Archive) -> list[str]:
+    return sorted(p.name for p in archive.root.glob("[!.]*/*/*/*") if not p.name.endswith(".dcm"))
+
+
+def test_the_files_beside_a_series_follow_it(upstreams: Archive, tmp_path: Path) -> None:
+    told: queue.Queue[list[str]] = queue.Queue()
+    companions = upstreams.companions(maps=tmp_path / "log")
+    with Watch(
+        upstreams, settle=LONG, companions=companions, on_series=lambda _: told.put([])
+    ) as watch:
+        watch.association_began(began())
+        watch.instance_received(arrival(upstreams, 1))
+        wait_until(lambda: beside(upstreams) == ["receiving.series"])
+        watch.expect("1.2.3.4", 2)
+        watch.instance_received(arrival(upstreams, 2))
+        wait_until(lambda: beside(upstreams) == ["series.info"])
+    assert (tmp_path / "log" / "series_map" / "1.2.3.4.json").exists()
+    assert pending(upstreams) == []
+
+
+def test_a_hook_finds_the_files_beside_its_series(upstreams: Archive) -> None:
+    found: queue.Queue[list[str]] = queue.Queue()
+
+    class Looks(Told):
+        def deliver(self, delivery: Delivery) -> Outcome:
+            found.put(beside(upstreams))
+            return Outcome(Ending.DELIVERED)
+
+    folder = upstreams.root / HOOKS_FOLDER
+    with (
+        Hooks([Looks()], folder, print, installed=lambda: ()) as hooks,
+        Watch(upstreams, settle=0.05, hooks=hooks, companions=upstreams.companions()) as watch,
+    ):
+        watch.instance_received(arrival(upstreams, 1))
+        assert found.get(timeout=WAIT) == ["series.info"]
+
+
+def test_a_series_of_a_killed_process_gets_its_files(upstreams: Archive) -> None:
+    with Watch(upstreams, settle=LONG, companions=upstreams.companions()) as watch:
+        watch.association_began(began())
+        watch.instance_received(arrival(upstreams, 1))
+        wait_until(lambda: beside(upstreams) == ["receiving.series"])
+    assert len(pending(upstreams)) == 1  # its association is open, and left for the next start
+    with Watch(upstreams, settle=LONG, companions=upstreams.companions()):
+        wait_until(lambda: beside(upstreams) == ["series.info"])
+    assert pending(upstreams) == []
+
+
+def test_files_that_cannot_be_written_hold_nobody_up_and_are_tried_again(
+    upstreams: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "_RETRY", 0.05)
+    maps, told, troubles = tmp_path / "maps", Told(), list[str]()
+    maps.write_text("a file where the folder should be")
+    folder = upstreams.root / HOOKS_FOLDER
+    with (
+        Hooks([told], folder, print, installed=lambda: ()) as hooks,
+        Watch(
+            upstreams,
+            settle=0.05,
+            hooks=hooks,
+            companions=upstreams.companions(maps=maps),
+            on_trouble=troubles.append,
+        ) as watch,
+    ):
+        watch.association_began(began())
+        watch.instance_received(arrival(upstreams, 1))
+        watch.association_ended(ended())
+        assert told.hook.get(timeout=WAIT).series_instance_uid == "1.2.3.4"
+        maps.unlink()
+        wait_until((maps / "series_map" / "1.2.3.4.json").exists)
+        wait_until(lambda: pending(upstreams) == [])
+    assert troubles[0].startswith("Nothing can be written beside the series 1.2.3.4: ")
+    assert told.hook.empty()

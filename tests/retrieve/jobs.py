@@ -190,7 +190,7 @@ def retrieval(archive: Archive, transfer: Transfer, pacs: Pacs, **settings: Any)
     job: Retrieval
     pacs.credit = Credit({"FAKE"})
     landing: Any = SimpleNamespace(
-        receiver=object(),
+        receiver=SimpleNamespace(last_activity_for=lambda _: 0.0),
         own=Address("PYPX", "here", 104),
         ensure=lambda: "",
         seen_from=lambda peer: Address("PYPX", "here", 104),

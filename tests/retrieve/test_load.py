@@ -27,11 +27,21 @@ def test_overload_halves_and_pauses_longer_each_time() -> None:
 
 def test_a_pause_has_an_end() -> None:
     load, now = Load(2, pause=0.5), 0.0
+    load.succeeded(1.0, 100)
     for _ in range(20):
         load.overloaded(now)
         now += load.pause(now)
     load.overloaded(now)
     assert load.pause(now) == 15
+
+
+def test_before_anything_came_a_pause_is_short() -> None:
+    load, now = Load(2), 0.0
+    for _ in range(20):
+        load.overloaded(now)
+        now += load.pause(now)
+    load.overloaded(now)
+    assert load.pause(now) == 8
 
 
 def test_requests_that_fail_together_are_one_overload() -> None:

@@ -23,6 +23,7 @@ from pypx.errors import (
     PypxError,
     StatusError,
 )
+from pypx.net.connection import Timeouts
 from pypx.pacs.samples import SAMPLE_INSTANCES
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.run import Retrieval
@@ -68,7 +69,9 @@ def test_what_two_rows_find_is_fetched_once_from_a_pacs(run: Run) -> None:
 
 
 def test_all_of_a_study_is_asked_for_at_once_by_however_many_threads(run: Run) -> None:
-    found = run(by="study", associations=4, keys={"PatientID": "DEMO-002"})
+    found = run(
+        by="study", associations=4, keys={"PatientID": "DEMO-002"}, timeouts=Timeouts(), settle=20.0
+    )
     assert found.state == "complete"
     assert [(one.level, one.asked) for one in found.requests] == [("study", 14)]
 

@@ -32,6 +32,7 @@ from pypx.errors import ArchiveError, ConfigError, IndexUnavailableError
 
 if TYPE_CHECKING:
     from pypx.archive.account import Account
+    from pypx.archive.companions import Companions
     from pypx.archive.ledger import Ledger
     from pypx.archive.transfers import Transfer
 
@@ -257,7 +258,8 @@ class Archive:
     def add_file(self, path: Path | str, source: Source = NOBODY) -> Stored:
         """Bring a Part 10 file into the archive: its data set as it is, our meta information.
 
-        The preamble becomes zero. A file inside the tree is indexed where it is.
+        The preamble becomes zero. A file inside the tree is indexed where it is, if its name ends
+        in ``.dcm`` and neither that nor a folder is hidden.
 
         Args:
             path: The file; it is only read.
@@ -352,6 +354,24 @@ class Archive:
         from pypx.archive.ledger import Ledger  # a listener does without it
 
         return Ledger(self._index)
+
+    def companions(
+        self, *, info: bool | None = None, maps: Path | None = None
+    ) -> Companions | None:
+        """Give who writes files for programs that watch the archive; None if nothing is wanted.
+
+        Args:
+            info: Write ``patient.info``, ``study.info`` and ``series.info`` into the folders; None
+                for whatever is usual with the layout, which is yes for those of upstream.
+            maps: The folder of maps from IDs to folders.
+        """
+        if info is None:
+            info = self.layout.is_upstreams
+        if self._read_only or not (info or maps):
+            return None
+        from pypx.archive.companions import Companions  # most archives have none
+
+        return Companions(self._tree, self.layout, self.find, info=info, maps=maps)
 
     def account(self, transfer: Transfer) -> Account:
         """Give what was expected of a transfer, against what is here now."""

@@ -17,8 +17,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from pypx.archive.files import FILE_MODE
 from pypx.archive.schema import TABLES, VERSION, check, migrate, version_of
+from pypx.modes import file_mode
 
 __all__ = ["Connections", "DefectError", "is_damaged"]
 
@@ -101,9 +101,9 @@ class Connections:
             # SQLite would subtract the umask; its log files get the mode of this one. A file
             # that is there is left alone: closing it would drop the locks that SQLite has on it.
             with suppress(FileExistsError):
-                fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE)
+                fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, file_mode())
                 try:
-                    os.fchmod(fd, FILE_MODE)
+                    os.fchmod(fd, file_mode())
                 finally:
                     os.close(fd)
         connection = self.connect()

@@ -34,10 +34,9 @@ from enum import Enum
 from functools import cache
 
 from pypx.errors import ArchiveError, ArchiveFullError
+from pypx.modes import file_mode, folder_mode
 
 __all__ = [
-    "FILE_MODE",
-    "FOLDER_MODE",
     "Publication",
     "TempFile",
     "archive_error",
@@ -55,8 +54,6 @@ __all__ = [
     "write_all",
 ]
 
-FILE_MODE = 0o640
-FOLDER_MODE = 0o750
 _CHUNK = 1 << 20
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_… of linux/fs.h
 _SHORTEST_CHUNK = 4096
@@ -217,12 +214,12 @@ def make_folder(parent: int, name: str) -> int:
     with suppress(FileNotFoundError):
         return open_folder(parent, name)
     try:
-        os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+        os.mkdir(name, folder_mode(), dir_fd=parent)
     except FileExistsError:
         return open_folder(parent, name)
     fd = open_folder(parent, name)
     try:
-        os.fchmod(fd, FOLDER_MODE)
+        os.fchmod(fd, folder_mode())
     except OSError:
         os.close(fd)
         raise
@@ -305,14 +302,14 @@ class TempFile:
         """
         if way is Publication.TMPFILE:
             part = ""
-            fd = os.open(".", _TMPFILE | os.O_RDWR, FILE_MODE, dir_fd=incoming)
+            fd = os.open(".", _TMPFILE | os.O_RDWR, file_mode(), dir_fd=incoming)
         else:
             part = f"{unique()}.part"
-            fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE, dir_fd=incoming)
+            fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, file_mode(), dir_fd=incoming)
             _mark_used(fd)
         temp = cls(fd, incoming, part, way)
         try:
-            os.fchmod(fd, FILE_MODE)  # open() subtracts the umask
+            os.fchmod(fd, file_mode())  # open() subtracts the umask
         except OSError:
             temp.close()
             raise
@@ -343,7 +340,7 @@ class TempFile:
                     follow_symlinks=False,
                 )
             case Publication.RENAME:
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=folder))
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL, file_mode(), dir_fd=folder))
                 try:
                     self._rename(folder, name)
                 except OSError:

@@ -17,7 +17,7 @@ from xxhash import xxh3_128
 from pypx.archive.files import TempFile, archive_error, read_chunks, write_all
 from pypx.archive.index import Entry
 from pypx.archive.layout import safe_uid
-from pypx.archive.reading import clean_uid, identity, iso_time, values_of
+from pypx.archive.reading import clean_uid, identity, iso_time, shown_by, values_of
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
@@ -143,16 +143,18 @@ class Incoming:
         if uid and uid != self.meta.sop_instance_uid:
             raise DataSetError("The data set has another SOP Instance UID than was announced.")
         try:
-            shown = values_of(header, self.meta, self._storage.layout.keywords)
-            entry = self._entry(shown, source)
+            layout = self._storage.layout
+            values = values_of(header, self.meta, layout.keywords)
+            shown = shown_by(layout, values, header)
+            entry = self._entry(values, source)
             return self._storage.store(temp, entry, shown, source)
         finally:
             self.abort()  # closes it; what is published stays
 
-    def _entry(self, shown: dict[str, str], source: Source) -> Entry:
+    def _entry(self, values: dict[str, str], source: Source) -> Entry:
         return Entry(
             path="",
-            values={**shown, "SOPInstanceUID": identity(self.meta.sop_instance_uid)},
+            values={**values, "SOPInstanceUID": identity(self.meta.sop_instance_uid)},
             transfer_syntax_uid=self.meta.transfer_syntax_uid,
             bytes=self._offset + self.size,
             data_set_offset=self._offset,

@@ -37,7 +37,7 @@ _RETRY_AFTER = 1.0
 _SHORT_WAIT = 0.02
 _OPENING_WAIT = 2.0
 _POLL = 0.0003
-_CACHED_KEYS = 4096
+_CACHED_KEYS = 1024  # of studies, series and folders: a study has 2 kB
 _BATCH = 256
 _REBUILD = "Run 'px index rebuild': it makes the index again from the files."
 

@@ -24,11 +24,11 @@ from pypx.archive.reading import (
     iso_time,
     read_entry,
     scan,
+    shown_by,
     values_of,
 )
 from pypx.archive.storage import NOBODY, Source, Storage, Stored, time_stamp
-from pypx.archive.tree import META_FOLDER
-from pypx.archive.walk import Found, walk
+from pypx.archive.walk import Found, is_shown, walk
 from pypx.errors import ArchiveError, DataSetError
 
 __all__ = ["Report", "Swept", "add_file", "check", "rebuild", "reconcile", "sweep"]
@@ -74,7 +74,8 @@ def add_file(storage: Storage, path: Path, source: Source = NOBODY) -> Stored:
 
     The preamble becomes zero (it could hold a program, CVE-2019-11687). The meta information
     takes the UIDs of the data set, where the file's disagrees. A file inside the tree is indexed
-    where it is.
+    where it is, unless the tree would not show it there: its name does not end in ``.dcm``, or a
+    folder begins with a dot.
 
     Raises:
         DataSetError: It is no Part 10 file, or it is torn.
@@ -102,7 +103,8 @@ def _path_inside(storage: Storage, path: Path) -> str | None:
         inside = path.resolve().relative_to(storage.tree.root.resolve())
     except ValueError:
         return None
-    return None if META_FOLDER in inside.parts[:1] else inside.as_posix()
+    path_inside = inside.as_posix()
+    return path_inside if is_shown(path_inside) else None
 
 
 def _copy(storage: Storage, fd: int, source: Source) -> Stored:
@@ -415,10 +417,10 @@ def _keep_torn(storage: Storage, temp: TempFile, name: str, reason: str) -> int:
 
 def _take_in(storage: Storage, temp: TempFile, scanned: Scanned) -> Stored:
     storage.running.begin()
-    shown = values_of(scanned.header, scanned.meta, storage.layout.keywords)
+    values = values_of(scanned.header, scanned.meta, storage.layout.keywords)
     entry = Entry(
         path="",
-        values={**shown, "SOPInstanceUID": identity(scanned.meta.sop_instance_uid)},
+        values={**values, "SOPInstanceUID": identity(scanned.meta.sop_instance_uid)},
         transfer_syntax_uid=scanned.meta.transfer_syntax_uid,
         bytes=scanned.offset + scanned.size,
         data_set_offset=scanned.offset,
@@ -426,4 +428,4 @@ def _take_in(storage: Storage, temp: TempFile, scanned: Scanned) -> Stored:
         received_at="",
         calling_ae_title=scanned.meta.source_ae_title,
     )
-    return storage.store(temp, entry, shown)
+    return storage.store(temp, entry, shown_by(storage.layout, values, scanned.header))

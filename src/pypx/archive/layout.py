@@ -3,7 +3,8 @@
 In: a template once, then the values of an instance by keyword. Out: a folder and a file name,
 relative to the root of the archive. Not here: the disk; nothing in this module touches a file.
 
-A template is a path. ``/`` separates its parts, the last part is the file name, and it ends in
+A template with ``%`` is one of the tool that this one replaces: see ``layout_pypx``. Any other is
+a path. ``/`` separates its parts, the last part is the file name, and it ends in
 ``.dcm``. In braces stand fields::
 
     {PatientID}              the value of that DICOM keyword, made safe
@@ -35,16 +36,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from xxhash import xxh3_128_hexdigest
 
-from pypx.archive.attributes import BY_KEYWORD, Level
-from pypx.dicom.uids import is_valid_uid
+from pypx.archive.attributes import Level
+from pypx.archive.naming import DEVICE, INVISIBLE, LONGEST_UID, WIDE, cut, safe_uid, tag_and_vr
 from pypx.errors import ConfigError
 
-__all__ = ["DEFAULT_LAYOUT", "LAYOUTS", "Layout", "safe_uid"]
+__all__ = ["DEFAULT_LAYOUT", "LAYOUTS", "Layout", "Part", "safe_uid", "split"]
 
 DEFAULT_LAYOUT = "pypx"
 
@@ -54,14 +56,23 @@ LAYOUTS = {
     "/{SeriesNumber}-{SeriesDescription}-{SeriesInstanceUID:hash8}"
     "/{InstanceNumber}-{SOPInstanceUID}.dcm",
     "uid": "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm",
+    "pypx-1": "pypx-1:%PatientID-%PatientName"
+    "/%StudyDescription-%StudyDate-%StudyInstanceUID"
+    "/%SeriesDescription-%SeriesDate-%SeriesInstanceUID"
+    "/%_pad|5,0_InstanceNumber-%SOPInstanceUID.dcm",
+    "pypx-3": "%PatientID-%PatientName-%PatientBirthDate"
+    "/%StudyDescription-%AccessionNumber-%StudyDate"
+    "/%SeriesDescription-%_seahash|7_SeriesInstanceUID"
+    "/%_pad|4,0_InstanceNumber-%SOPInstanceUID.dcm",
 }
-"""Layouts by name."""
+"""Layouts by name; ``pypx-1`` and ``pypx-3`` are those of the tool that this one replaces."""
+
+_LEVELS = ("StudyInstanceUID", "SeriesInstanceUID")
 
 _LONGEST_PART = 119  # 120 bytes, less the underscore that a device name gets
 _MOST_PARTS = 10
 _CACHED_FOLDERS = 256
-_LONGEST_UID = 64
-_WIDE = 32
+_CACHED_TEXTS = 256
 _EMPTY = "NA"
 _LONGEST_NUMBER = 12  # VR IS, PS3.5 §6.2
 
@@ -70,13 +81,9 @@ _SPEC = re.compile(r"(?P<width>0[1-9]\d?)d|hash(?P<digits>\d{1,2})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _PLAIN = re.compile(r"[A-Za-z0-9._+,=@-]*")
 _UNSAFE_ASCII = re.compile(r"[\x00-\x7f](?<![A-Za-z0-9._+,=@-])")
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(_CACHED_TEXTS)
 def _safe_text(text: str) -> str:
     if not _PLAIN.fullmatch(text):
         text = unicodedata.normalize("NFC", text)
@@ -88,25 +95,15 @@ def _safe_text(text: str) -> str:
 def _keep(character: str) -> str:
     if character.isascii():
         return "_" if _UNSAFE_ASCII.match(character) else character
-    letter = unicodedata.category(character)[0] in "LMN" and not _INVISIBLE.match(character)
+    letter = unicodedata.category(character)[0] in "LMN" and not INVISIBLE.match(character)
     return character if letter else "_"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(_CACHED_TEXTS)
 def _safe_name(text: str) -> str:
     """Give the readable form of a person name (PS3.5 §6.2.1)."""
     groups = (group.strip("^ ") for group in text.split("="))
     return _safe_text(next((group for group in groups if group), ""))
-
-
-def safe_uid(uid: str) -> str:
-    """Give a UID as a file name shows it: itself, or a digest when it is no UID (PS3.5 §9.1)."""
-    if is_valid_uid(uid):
-        return uid
-    # Only a hostile or broken sender brings us here; OpenSSL takes 10 ms to load.
-    from hashlib import sha256
-
-    return f"sha256-{sha256(uid.encode('utf-8', 'surrogatepass')).hexdigest()[:_WIDE]}"
 
 
 class _Field:
@@ -124,7 +121,7 @@ class _Field:
     ) -> None:
         self.literal = literal
         self.keyword = keyword
-        self.tag, self.vr = _tag_and_vr(keyword) if keyword else (0, "")
+        self.tag, self.vr = tag_and_vr(keyword) if keyword else (0, "")
         self.width = width
         self.digits = digits
 
@@ -138,10 +135,10 @@ class _Field:
         if self.literal:
             return len(self.literal)
         if self.digits:
-            return _WIDE
-        return _LONGEST_UID if self.vr == "UI" else len(_EMPTY)
+            return WIDE
+        return LONGEST_UID if self.vr == "UI" else len(_EMPTY)
 
-    def text(self, values: Mapping[str, str], wide: bool) -> str:
+    def text(self, values: Mapping[str, str | None], wide: bool) -> str:
         if self.literal:
             return self.literal
         value = values.get(self.keyword) or ""
@@ -149,7 +146,7 @@ class _Field:
             return _EMPTY
         if self.digits:
             raw = value.encode("utf-8", "surrogatepass")
-            return xxh3_128_hexdigest(raw)[: _WIDE if wide else self.digits]
+            return xxh3_128_hexdigest(raw)[: WIDE if wide else self.digits]
         if self.vr == "UI":
             return safe_uid(value)
         if self.vr == "PN":
@@ -159,6 +156,40 @@ class _Field:
         return _safe_text(value)
 
 
+class Part(Protocol):
+    """One part of a template: the name of a folder, or of the file.
+
+    Attributes:
+        keywords: The attributes that it shows or computes with.
+        whole: Those whose whole value it shows, so that two values are two names.
+        identities: Those, and those that it hashes.
+        tags: The tags of all of them.
+    """
+
+    keywords: frozenset[str]
+    whole: frozenset[str]
+    identities: frozenset[str]
+    tags: frozenset[int]
+
+    def render(self, values: Mapping[str, str | None], wide: bool) -> str:
+        """Give the name for these values."""
+
+
+class _Part:
+    """A part of a template of ours."""
+
+    def __init__(self, fields: Sequence[_Field]) -> None:
+        self._fields = tuple(fields)
+        shown = [field for field in fields if field.keyword]
+        self.keywords = frozenset(field.keyword for field in shown)
+        self.tags = frozenset(field.tag for field in shown)
+        self.whole = frozenset(f.keyword for f in shown if f.vr == "UI" and not f.digits)
+        self.identities = self.whole | {field.keyword for field in shown if field.digits}
+
+    def render(self, values: Mapping[str, str | None], wide: bool) -> str:
+        return _render(self._fields, values, wide)
+
+
 class Layout:
     """A compiled template: where the instances of an archive live.
 
@@ -166,17 +197,30 @@ class Layout:
         template: Its text.
         keywords: Every DICOM keyword that it shows.
         tags: Their tags.
+        tells_absence: Whether it shows an attribute that is absent otherwise than an empty one:
+            then :meth:`place` wants None for the former.
     """
 
     def __init__(self, template: str) -> None:
         self.template = template
-        self._parts = _compile(template)
-        fields = [field for part in self._parts for field in part if field.keyword]
-        self.keywords = frozenset(field.keyword for field in fields)
-        self.tags = frozenset(field.tag for field in fields)
-        in_folders = {field.keyword for part in self._parts[:-1] for field in part if field.keyword}
+        self._parts: tuple[Part, ...]
+        self.tells_absence = False
+        if self.is_upstreams:
+            from pypx.archive.layout_pypx import compile_parts  # only who has it pays for it
+
+            self._parts, self.tells_absence = compile_parts(template)
+        else:
+            self._parts = _compile(template)
+        self.keywords = frozenset().union(*(part.keywords for part in self._parts))
+        self.tags = frozenset().union(*(part.tags for part in self._parts))
+        in_folders = frozenset().union(*(part.keywords for part in self._parts[:-1]))
         self._folder_keywords = tuple(sorted(in_folders))
         self._folder = lru_cache(_CACHED_FOLDERS)(self._render_folder)
+
+    @property
+    def is_upstreams(self) -> bool:
+        """Whether it is a template in the language of the tool that this one replaces."""
+        return "%" in self.template
 
     @classmethod
     def parse(cls, text: str) -> Layout:
@@ -187,7 +231,7 @@ class Layout:
         """
         if text in LAYOUTS:
             return cls(LAYOUTS[text])
-        if "{" not in text:
+        if "{" not in text and "%" not in text:
             raise ConfigError(
                 f"There is no layout {text!r}.",
                 hint=f"Use {', '.join(LAYOUTS)}, or a template such as {LAYOUTS['uid']}.",
@@ -197,42 +241,43 @@ class Layout:
         return layout
 
     def _check_identity(self) -> None:
-        if not any(_is_whole(field, "SOPInstanceUID") for field in self._parts[-1]):
+        shape = "%{}" if self.is_upstreams else "{{{}}}"
+        uid = shape.format("SOPInstanceUID")
+        if "SOPInstanceUID" not in self._parts[-1].whole:
             raise ConfigError(
-                "The file name of the layout has no {SOPInstanceUID}; two objects would collide.",
-                hint="End the template with {SOPInstanceUID}.dcm.",
+                f"The file name of the layout has no {uid}; two objects would collide.",
+                hint=f"End the template with {uid}.dcm.",
             )
-        in_folders = {field.keyword for part in self._parts[:-1] for field in part if field.digits}
-        in_folders |= {
-            field.keyword
-            for part in self._parts[:-1]
-            for field in part
-            if _is_whole(field, field.keyword)
-        }
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        in_folders = frozenset().union(*(part.identities for part in self._parts[:-1]))
+        # Upstream lets studies share a folder; series never share one.
+        levels = ("SeriesInstanceUID",) if self.is_upstreams else _LEVELS
+        for keyword in levels:
             if keyword not in in_folders:
+                example = "%_md5|8_{}" if self.is_upstreams else "{{{}:hash8}}"
                 raise ConfigError(
-                    f"No folder of the layout has {{{keyword}}}; two of them would share one.",
-                    hint=f"Add {{{keyword}:hash8}} to a folder of the template.",
+                    f"No folder of the layout has {shape.format(keyword)}; "
+                    "two of them would share one.",
+                    hint=f"Add {example.format(keyword)} to a folder of the template.",
                 )
 
-    def place(self, values: Mapping[str, str], *, wide: bool = False) -> tuple[str, str]:
+    def place(self, values: Mapping[str, str | None], *, wide: bool = False) -> tuple[str, str]:
         """Give the folder and the file name of an instance.
 
         Args:
             values: Keyword to decoded text; ``SOPInstanceUID`` among them.
-            wide: Write all 32 digits of every hash: for the series whose short hash is taken.
+            wide: Write what no other series has into the folder: for the series whose short
+                hash, or whose name, is taken.
 
         Returns:
             The folder, with ``/`` between its parts, and the name.
         """
-        shown = tuple([values.get(keyword) or "" for keyword in self._folder_keywords])
-        return self._folder(shown, wide), _render(self._parts[-1], values, wide)
+        shown = tuple([values.get(keyword) for keyword in self._folder_keywords])
+        return self._folder(shown, wide), self._parts[-1].render(values, wide)
 
-    def _render_folder(self, shown: tuple[str, ...], wide: bool) -> str:
+    def _render_folder(self, shown: tuple[str | None, ...], wide: bool) -> str:
         """Give the folder for the values of its keywords; the instances of a series share it."""
         values = dict(zip(self._folder_keywords, shown, strict=True))
-        return "/".join([_render(part, values, wide) for part in self._parts[:-1]])
+        return "/".join([part.render(values, wide) for part in self._parts[:-1]])
 
     def depth_of(self, level: Level) -> int:
         """Give how many folders deep the folder of a patient, study or series is.
@@ -241,9 +286,9 @@ class Layout:
             0 when there is no such folder, as for the patient in the layout ``uid``.
         """
         depths = {
-            field.keyword: depth
+            keyword: depth
             for depth, part in reversed(list(enumerate(self._parts[:-1], 1)))
-            for field in part
+            for keyword in part.keywords
         }
         series = depths["SeriesInstanceUID"]
         match level:
@@ -255,12 +300,18 @@ class Layout:
                 return series
 
 
-def _is_whole(field: _Field, keyword: str) -> bool:
-    return field.keyword == keyword and field.vr == "UI" and not field.digits
+def _compile(template: str) -> tuple[Part, ...]:
+    parts = split(template)
+    return tuple(_Part(_compile_part(part)) for part in parts)
 
 
-def _compile(template: str) -> tuple[tuple[_Field, ...], ...]:
-    parts = tuple(_compile_part(part) for part in template.split("/"))
+def split(template: str) -> list[str]:
+    """Give the parts of a template.
+
+    Raises:
+        ConfigError: There are too many or too few, or it does not end in ``.dcm``.
+    """
+    parts = template.split("/")
     if not 2 <= len(parts) <= _MOST_PARTS:
         raise ConfigError(
             f"The layout has {len(parts) - 1} folders; 1 to {_MOST_PARTS - 1} are possible."
@@ -269,15 +320,15 @@ def _compile(template: str) -> tuple[tuple[_Field, ...], ...]:
         raise ConfigError(
             "The layout does not end in .dcm.", hint="End it with {SOPInstanceUID}.dcm."
         )
-    return parts
-
-
-def _compile_part(part: str) -> tuple[_Field, ...]:
-    if not part:
+    if not all(parts):
         raise ConfigError(
             "The layout has an empty part.",
             hint="It is relative to the archive: no / at its start or end, and no //.",
         )
+    return parts
+
+
+def _compile_part(part: str) -> tuple[_Field, ...]:
     fields = [  # split with a group: literals have even places, fields odd ones
         _compile_field(piece) if place % 2 else _compile_literal(piece)
         for place, piece in enumerate(_FIELD.split(part))
@@ -323,47 +374,16 @@ def _compile_field(text: str) -> _Field:
         if field.width > _LONGEST_NUMBER:
             raise ConfigError(f"A number has at most 12 digits, in {{{text}}}.")
         return field
-    if not 4 <= int(match["digits"]) <= _WIDE:
-        raise ConfigError(f"A hash has 4 to {_WIDE} digits, in {{{text}}}.")
+    if not 4 <= int(match["digits"]) <= WIDE:
+        raise ConfigError(f"A hash has 4 to {WIDE} digits, in {{{text}}}.")
     return _Field(keyword=keyword, digits=int(match["digits"]))
 
 
-def _tag_and_vr(keyword: str) -> tuple[int, str]:
-    if keyword in BY_KEYWORD:
-        return BY_KEYWORD[keyword].tag, BY_KEYWORD[keyword].vr
-    # The dictionary is a big table, and the layouts that have names do without it.
-    from pypx.dicom.dictionary import keyword_of, parse_tag, vr_of
-
-    tag = parse_tag(keyword)  # raises, with the nearest keyword
-    if keyword_of(tag) != keyword:
-        raise ConfigError(f"{keyword!r} is no DICOM keyword.", hint="A layout takes keywords only.")
-    if (vr := vr_of(tag)) in ("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"):
-        raise ConfigError(f"{keyword} has no text that a layout could show (VR {vr}).")
-    return tag, vr
-
-
-def _render(part: tuple[_Field, ...], values: Mapping[str, str], wide: bool) -> str:
+def _render(part: tuple[_Field, ...], values: Mapping[str, str | None], wide: bool) -> str:
     texts = [field.text(values, wide) for field in part]
     whole = "".join(texts)
     if len(whole) > _LONGEST_PART or not whole.isascii():
-        sizes = [len(text.encode("utf-8")) for text in texts]
-        if (excess := sum(sizes) - _LONGEST_PART) > 0:
-            cut = [index for index, field in enumerate(part) if field.may_be_cut]
-            room = sum(sizes[index] for index in cut) - excess
-            longest = _fair_share([sizes[index] for index in cut], room)
-            for index in cut:
-                texts[index] = texts[index].encode("utf-8")[:longest].decode("utf-8", "ignore")
+        texts = cut(texts, [field.may_be_cut for field in part], _LONGEST_PART)
         whole = unicodedata.normalize("NFC", "".join(texts))
     whole = whole.lstrip(" .-").rstrip(" .") or _EMPTY
-    return f"_{whole}" if _DEVICE.fullmatch(whole) else whole
-
-
-def _fair_share(sizes: list[int], room: int) -> int:
-    """Give the longest that each may be, so that short texts stay whole and all fit in ``room``."""
-    left = len(sizes)
-    for size in sorted(sizes):
-        if size > room // left:
-            return room // left
-        room -= size
-        left -= 1
-    return max(sizes)
+    return f"_{whole}" if DEVICE.fullmatch(whole) else whole

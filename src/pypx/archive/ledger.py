@@ -168,6 +168,23 @@ class Ledger(QueryLedger, SeriesLedger):
         )
         return Totals(number, complete, expected, received, before, uncounted, left, besides)
 
+    def expected(self, series: str) -> int | None:
+        """Say how many instances of a series the newest transfer expects that asked for it.
+
+        Args:
+            series: Series Instance UID.
+
+        Returns:
+            None where nobody asked for it, or the PACS did not say how many it has.
+        """
+        with self._index.reading() as connection:
+            row = connection.execute(
+                "SELECT expected FROM transfer_series WHERE series_instance_uid = ?"
+                " ORDER BY transfer_pk DESC, pk DESC LIMIT 1",
+                (series,),
+            ).fetchone()
+        return None if row is None else row[0]
+
     def completeness(self, study: str, series: str = "") -> Completeness:
         """Say whether a study, or one series of it, is whole against what was last asked for.
 

@@ -80,7 +80,13 @@ class SeriesLedger(LedgerAccess):
         return replace(added, here_before=here, received=here, state=state)
 
     def next_series(
-        self, transfer: Transfer, study_pk: int | None = None, *, planned: bool = False
+        self,
+        transfer: Transfer,
+        study_pk: int | None = None,
+        *,
+        planned: bool = False,
+        after: int = 0,
+        beyond: int = 0,
     ) -> LedgerSeries | None:
         """Take the first series that nobody has asked for.
 
@@ -88,11 +94,37 @@ class SeriesLedger(LedgerAccess):
             transfer: Of which transfer.
             study_pk: Of which study; None for any.
             planned: Only of studies of which all series are known.
+            after: Only those after this series.
+            beyond: Only those of studies after this one.
         """
         condition = "" if study_pk is None else f" AND study_pk = {int(study_pk)}"
+        condition += f" AND pk > {int(after)}" if after else ""
+        condition += f" AND study_pk > {int(beyond)}" if beyond else ""
         condition += ledger_rows.PLANNED if planned else ""
         row = self._take("transfer_series", transfer, "pk", "pk", condition)
         return None if row is None else self.series_of(row[0])
+
+    def last_asked(self, transfer: Transfer) -> int:
+        """Give the last series, in their order, that anybody has asked for; 0 where there is
+        none."""
+        with self._index.reading() as connection:
+            (last,) = connection.execute(
+                "SELECT max(series_pk) FROM transfer_request WHERE transfer_pk = ?", (transfer.pk,)
+            ).fetchone()
+        return last or 0
+
+    def has_others(self, transfer: Transfer, beyond: int) -> bool:
+        """Say whether there are studies that are not planned, or series of studies beyond one that
+        nobody has asked for."""
+        with self._reading(transfer) as connection:
+            row = connection.execute(
+                "SELECT 1 FROM transfer_series WHERE transfer_pk = ?1 AND state = 'open'"
+                " AND study_pk > ?2 UNION ALL SELECT 1 FROM transfer_study WHERE transfer_pk = ?1"
+                " AND state IN ('open', 'busy') UNION ALL SELECT 1 FROM transfer_query"
+                " WHERE transfer_pk = ?1 AND state IN ('open', 'busy') LIMIT 1",
+                (transfer.pk, beyond),
+            ).fetchone()
+        return row is not None
 
     def series_of(self, pk: int) -> LedgerSeries:
         """Give a series as it stands."""

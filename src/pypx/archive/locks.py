@@ -31,9 +31,10 @@ from threading import Lock
 
 from xxhash import xxh3_64_intdigest
 
-from pypx.archive.files import FILE_MODE, archive_error, make_folder, sync_folder, unique
+from pypx.archive.files import archive_error, make_folder, sync_folder, unique
 from pypx.archive.tree import META_FOLDER
 from pypx.errors import ArchiveError, ConfigError
+from pypx.modes import file_mode
 
 __all__ = ["OPENING", "Running", "TransferLock", "UidLocks"]
 
@@ -187,9 +188,9 @@ class Running:
     def _leave(self) -> None:
         name = f"{os.getpid()}-{unique()}"
         new = name + _NEW
-        fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE, dir_fd=self._folder)
+        fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, file_mode(), dir_fd=self._folder)
         try:
-            os.fchmod(fd, FILE_MODE)  # open() subtracts the umask, and others look at its lock
+            os.fchmod(fd, file_mode())  # open() subtracts the umask, and others look at its lock
             with suppress(OSError):  # no locks there: see dead()
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(new, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -351,10 +352,10 @@ def _locked(folder: int, name: str) -> int:
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
     deadline = time.monotonic() + _LOOK_WAIT
     while True:
-        fd = os.open(name, flags, FILE_MODE, dir_fd=folder)
+        fd = os.open(name, flags, file_mode(), dir_fd=folder)
         try:
             with suppress(OSError):  # it is another user's, who has set its mode
-                os.fchmod(fd, FILE_MODE)
+                os.fchmod(fd, file_mode())
             if _try_flock(fd, deadline) and _is_named(fd, folder, name):
                 return fd
         except OSError:

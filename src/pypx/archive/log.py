@@ -20,10 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pypx.archive.files import FILE_MODE, write_all
+from pypx.archive.files import write_all
 from pypx.archive.reading import iso_time
 from pypx.archive.storage import Source
 from pypx.dicom.part10 import FileMeta
+from pypx.modes import file_mode
 
 __all__ = ["Interrupted", "note", "read"]
 
@@ -82,8 +83,10 @@ def note(folder: int, meta: FileMeta, source: Source, size: int, reason: str) ->
     )
     line = json.dumps(record._asdict()).encode() + b"\n"
     flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW
-    fd = os.open(_NAME, flags, FILE_MODE, dir_fd=folder)
+    fd = os.open(_NAME, flags, file_mode(), dir_fd=folder)
     try:
+        with suppress(OSError):  # it is another user's, who has set its mode
+            os.fchmod(fd, file_mode())
         if os.fstat(fd).st_size + len(line) > _LARGEST:
             _rotate(folder, fd)
         write_all(fd, [line])

@@ -7,7 +7,7 @@ it is in the index.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -16,7 +16,8 @@ from xxhash import xxh3_128
 from pypx.archive.attributes import ATTRIBUTES, clean
 from pypx.archive.files import read_chunks
 from pypx.archive.index import Entry
-from pypx.archive.layout import safe_uid
+from pypx.archive.layout import Layout, safe_uid
+from pypx.archive.naming import tag_and_vr
 from pypx.archive.tree import Tree
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.header import HeaderScan
@@ -31,6 +32,7 @@ __all__ = [
     "iso_time",
     "read_entry",
     "scan",
+    "shown_by",
     "values_of",
 ]
 
@@ -79,6 +81,18 @@ def values_of(header: DataSet, meta: FileMeta, more: Iterable[str] = ()) -> dict
     values["SOPInstanceUID"] = clean_uid(meta.sop_instance_uid)
     values["SOPClassUID"] = values["SOPClassUID"] or clean(meta.sop_class_uid)
     return values
+
+
+def shown_by(layout: Layout, values: dict[str, str], header: DataSet) -> Mapping[str, str | None]:
+    """Give the values as a layout wants them: without those that the object does not have, where
+    that makes a difference."""
+    if not layout.tells_absence:
+        return values
+    present: dict[str, str | None] = {**values}
+    for keyword in layout.keywords:
+        if not values[keyword] and header.get(tag_and_vr(keyword)[0]) is None:
+            present[keyword] = None
+    return present
 
 
 class Scanned:

@@ -32,7 +32,7 @@ from pypx.errors import ArchiveError, DataSetError
 
 __all__ = ["NOBODY", "Outcome", "Source", "Storage", "Stored", "time_stamp"]
 
-_CACHED_OWNERS = 4096
+_CACHED_OWNERS = 1024  # folders, of some 400 bytes each
 
 
 class Outcome(StrEnum):
@@ -120,7 +120,7 @@ class Storage:
         self,
         temp: TempFile,
         entry: Entry,
-        shown: Mapping[str, str],
+        shown: Mapping[str, str | None],
         source: Source = NOBODY,
     ) -> Stored:
         """Bring an object into the archive, and return when it is durable and indexed.
@@ -165,13 +165,13 @@ class Storage:
         except OSError as error:
             raise archive_error(error, "store the object") from error
 
-    def _place(self, shown: Mapping[str, str]) -> tuple[str, str]:
+    def _place(self, shown: Mapping[str, str | None]) -> tuple[str, str]:
         """Give folder and name; the folder with a longer hash if another series has it.
 
         Two series whose UIDs begin with the same hash meet once in 2^32, or by intent.
         """
         folder, name = self.layout.place(shown)
-        series = shown.get("SeriesInstanceUID", "")
+        series = shown.get("SeriesInstanceUID") or ""
         owner = self._owners.get(folder)
         if owner is None:
             owner = self.index.owner_of(folder)

@@ -33,8 +33,6 @@ from threading import Lock
 from typing import NamedTuple
 
 from pypx.archive.files import (
-    FILE_MODE,
-    FOLDER_MODE,
     Publication,
     TempFile,
     archive_error,
@@ -53,6 +51,7 @@ from pypx.archive.files import (
 )
 from pypx.archive.mounts import sync_keeps_name
 from pypx.errors import ArchiveError
+from pypx.modes import file_mode, folder_mode
 
 __all__ = ["META_FOLDER", "Retired", "Tree"]
 
@@ -117,9 +116,9 @@ class Tree:
         for name in _FOLDERS:
             self._fds[name] = make_folder(meta, name)
         flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
-        self._fds["lock"] = lock = os.open("lock", flags, FILE_MODE, dir_fd=meta)
+        self._fds["lock"] = lock = os.open("lock", flags, file_mode(), dir_fd=meta)
         with suppress(OSError):  # it is another user's, who has set its mode
-            os.fchmod(lock, FILE_MODE)
+            os.fchmod(lock, file_mode())
         if self.durable:
             sync_folder(meta)
             sync_folder(root)
@@ -128,7 +127,7 @@ class Tree:
         missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         if missing:
-            self.root.chmod(FOLDER_MODE)
+            self.root.chmod(folder_mode())
         for path in missing if self.durable else ():
             fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -478,9 +477,9 @@ class Tree:
         import json
 
         text = json.dumps(note, ensure_ascii=False, indent=2) + "\n"
-        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE, dir_fd=folder)
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode(), dir_fd=folder)
         try:
-            os.fchmod(fd, FILE_MODE)
+            os.fchmod(fd, file_mode())
             write_all(fd, [text.encode("utf-8", "replace")])
             if self.durable:
                 sync_file(fd)

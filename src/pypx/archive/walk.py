@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Found", "walk"]
+__all__ = ["Found", "is_shown", "walk"]
 
 
 class Found(NamedTuple):
@@ -37,6 +37,13 @@ class Found(NamedTuple):
 def _is_foreign(path: str) -> bool:
     """Say whether a path is none of the tree, and never will be."""
     return path.rpartition("/")[2].startswith(".") or path == "lost+found"
+
+
+def is_shown(path: str) -> bool:
+    """Say whether ``walk`` finds a file by this path, relative to the root."""
+    *folders, name = path.split("/")
+    hidden = any(part.startswith(".") for part in (*folders, name)) or folders[:1] == ["lost+found"]
+    return name.endswith(".dcm") and not hidden
 
 
 def walk(root: Path) -> Iterator[Found]:

@@ -52,8 +52,9 @@ class Associations:
         """Its association will tell of it."""
 
     def association_ended(self, event: AssociationSummary) -> None:
-        """Let the thread tell of an association that is over."""
-        self._over.put(event)
+        """Let the thread tell of an association that is over, or was refused."""
+        if event.calling_ae_title:  # else it came to no request, which the log says
+            self._over.put(event)
 
     def _tell_all(self) -> None:
         while (summary := self._over.get()) is not None:
@@ -91,7 +92,9 @@ class Associations:
 
 
 def _peer(summary: AssociationSummary) -> str:
-    return f"{summary.calling_ae_title}@{summary.host}"
+    who = f"{summary.calling_ae_title}@{summary.host}"
+    is_known = summary.user and summary.association_id  # else it is only claimed
+    return f"{who} as {summary.user}" if is_known else who
 
 
 def _sentence(summary: AssociationSummary) -> str:
@@ -119,6 +122,7 @@ def _document(summary: AssociationSummary) -> dict[str, Any]:
         "calling_ae_title": summary.calling_ae_title,
         "called_ae_title": summary.called_ae_title,
         "host": summary.host,
+        "user": (summary.user if summary.association_id else "") or None,
         **_numbers(summary.totals),
         "seconds": round(summary.seconds, 3),
         "bytes_per_second": round(_rate(summary)),

@@ -41,6 +41,15 @@ class PxCommand(click.Command):
         """Give ``--help``."""
         return help_option()
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Give the parameters; when a shell asks, they know what they may go on with."""
+        parameters = super().get_params(ctx)
+        if ctx.resilient_parsing:
+            from pypx.cli.completing import teach  # only then
+
+            teach(parameters)
+        return parameters
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in sections."""
         own: list[tuple[str, str]] = []

@@ -171,7 +171,7 @@ def _listen(
     """Listen for reports if our port is free; say whether we do."""
     from pypx.cli.reception import allow_rules, log_to, warn_of_loopback
     from pypx.client.commit import ReportListener
-    from pypx.receiver.allow import is_loopback, refusal
+    from pypx.receiver.allow import fitting, is_loopback
 
     config, out = invocation.config, invocation.out
     bound = config.listen.host if host is None else host
@@ -181,7 +181,9 @@ def _listen(
     def allowed(request: AAssociateRQ, caller: Caller) -> bool:
         if not rules and is_loopback(bound):
             return True
-        return refusal(rules, request, caller) is None
+        found = fitting(rules, request, caller)
+        # Nobody is asked for a password here: what needs one does not count.
+        return isinstance(found, list) and any(rule.admits(None) for rule in found)
 
     log_to(out)
     try:

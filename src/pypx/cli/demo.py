@@ -52,8 +52,15 @@ class _PartialError(PypxError):
     help="How the PACS misbehaves (may be repeated).",
 )
 @click.option("--list-faults", is_flag=True, help="List the ways to misbehave, and end.")
+@click.option(
+    "--samples",
+    metavar="DIR",
+    help="Write the sample studies into DIR as files, for another PACS, and end.",
+)
 @common_options()
-def command(invocation: Invocation, *, faults: tuple[str, ...], list_faults: bool) -> int:
+def command(
+    invocation: Invocation, *, faults: tuple[str, ...], list_faults: bool, samples: str | None
+) -> int:
     """Start a PACS with three sample studies on loopback, and use px against it.
 
     Each command is shown before it runs, and can be typed just so. Nothing leaves this
@@ -67,25 +74,33 @@ def command(invocation: Invocation, *, faults: tuple[str, ...], list_faults: boo
     px demo --fault drop-objects=3
     px demo --fault late-stores --fault no-suboperation-counts
     px demo --list-faults
+    px demo --samples studies
     """
     from pypx.archive import Archive
     from pypx.pacs import Pacs
     from pypx.pacs.faults import misbehaving
-    from pypx.pacs.samples import SAMPLE_INSTANCES, write_samples
+    from pypx.pacs.samples import SAMPLE_INSTANCES, write_sample_files, write_samples
 
     out = invocation.out
     if list_faults:
         _list_faults(out)
+        return 0
+    if samples is not None:
+        write_sample_files(Path(samples))
+        if out.form == "json":
+            out.document({"folder": samples, "files": SAMPLE_INSTANCES})
+        else:
+            out.say(f"{SAMPLE_INSTANCES} files are in {samples}.")
         return 0
     misbehaving(faults)  # a wrong name is no reason to make a folder
     demo = _Demo(invocation)
     port = _free_port()
     here = {DEFAULT_AE_TITLE: Address(DEFAULT_AE_TITLE, "127.0.0.1", port)}
     with (
-        Archive(demo.folder / "pacs", durability="none") as samples,
-        Pacs(samples, destinations=here, faults=faults) as pacs,
+        Archive(demo.folder / "pacs", durability="none") as held,
+        Pacs(held, destinations=here, faults=faults) as pacs,
     ):
-        write_samples(samples)
+        write_samples(held)
         demo.configure(pacs.address, port)
         out.say(f"A PACS with {SAMPLE_INSTANCES} images runs here: {pacs.address}")
         if faults:

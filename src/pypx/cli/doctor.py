@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pypx.cli.auditing import audited, heard
 from pypx.cli.command import PxCommand
 from pypx.cli.options import (
     Invocation,
@@ -24,6 +25,8 @@ from pypx.cli.output import Output, json_text, visible
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pypx.audit.trail import AuditTrail
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
     from pypx.doctor.case import Learnt, Target
     from pypx.doctor.steps import Step
@@ -114,6 +117,11 @@ class _Examination:
         self._save = save
         self._node: Node | None = None
         self._learnt: Learnt | None = None
+        self._trail: AuditTrail | None = None
+
+    def heard(self, client: Requestor) -> Requestor:
+        """Let the audit trail, if there is one, hear what a client asks."""
+        return heard(self._trail, client)
 
     def steps(self, *, get: bool, move: bool, host: str | None, port: int | None) -> Iterator[Step]:
         """Do the steps, that of the configuration first."""
@@ -145,7 +153,8 @@ class _Examination:
             return
         yield Step(_CONFIGURATION, Status.OK, time.monotonic() - started, message, facts=facts)
         doctor = Doctor(target, date.today(), get=get, move=move)
-        yield from doctor.steps()
+        with audited(self._invocation) as self._trail:
+            yield from doctor.steps()
         self._learnt = doctor.learnt
 
     def _configure(self, host: str | None, port: int | None) -> tuple[Target, str, dict[str, Any]]:
@@ -172,18 +181,22 @@ class _Examination:
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, invocation.out)
         own = own_address(invocation, host, port, aet)
+        listen = config.listen
         target = Target(
             node.address,
             aet,
             invocation.timeouts(),
             Model.parse(node.model),
             node.tls,
-            Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls),
+            Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users),
             node.match_limit,
             node.refused_levels,
             node.character_set,
             invocation.engine_for(node),
+            node.identity,
+            self.heard,
         )
+        invocation.warn_of_secrets(node)
         target.client().close()  # reads the certificates
         facts = {
             "path": config.path,
@@ -192,6 +205,7 @@ class _Examination:
             "calling_ae_title": aet,
             "model": node.model,
             "tls": node.tls is not None,
+            "identity": node.identity.kind if node.identity else None,
             "listener": f"{bind}:{own.port}",
         }
         name = "The PACS" if node.name == str(node.address) else node.name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pypx.cli.auditing import audited
 from pypx.cli.command import PxCommand
 from pypx.cli.options import (
     Invocation,
@@ -69,7 +70,17 @@ def command(
     """
     chosen = _choose(invocation, nodes, all_nodes, peer)
     out = invocation.out
-    documents = []
+    documents: list[dict[str, Any]] = []
+    with audited(invocation):
+        code = _tell(invocation, chosen, documents)
+    if out.form == "json":
+        out.document(documents)
+    return code
+
+
+def _tell(invocation: Invocation, chosen: list[Node], documents: list[dict[str, Any]]) -> int:
+    """Ask, and say what each answered; give the exit code."""
+    out = invocation.out
     code = 0
     tries = _tries(invocation, chosen)
     before: Answer | None = None  # of the other engine
@@ -90,8 +101,6 @@ def command(
         if by and not engine.is_native:
             out.say(_comparison(node, before, result))
         before = result
-    if out.form == "json":
-        out.document(documents)
     return code
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pypx.cli.auditing import audited, heard
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import (
@@ -101,6 +102,7 @@ def command(
         if level == "patient":
             model = model or "patient"  # the study root model has no such level (PS3.4 §C.6.2)
         client = stack.enter_context(closing(invocation.client(chosen)))
+        model = model or chosen.model
         query = Query(
             invocation,
             client,
@@ -110,6 +112,7 @@ def command(
             dicom_json=dicom_json,
             match_limit=chosen.match_limit,
         )
+        heard(stack.enter_context(audited(invocation)), client)
         if listed is not None:
             from pypx.cli.find_list import find_list
 
@@ -128,6 +131,7 @@ def _opened(
 
     listed = stack.enter_context(closing(read_list(path, note=out.warn)))
     check_keys(keys, listed)
+    listed.hide(out.identifiers)
     return listed
 
 

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.cli.asking import ask_for
+from pypx.cli.auditing import audited, heard, knowing
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.options import (
     Invocation,
     PeerFlags,
     common_options,
     engine_option,
+    maps_option,
     peer_options,
 )
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 
 if TYPE_CHECKING:
+    from pypx.audit.trail import AuditTrail
     from pypx.client.requestor import Requestor, Retrieving
     from pypx.config import Node
     from pypx.receiver.events import InstanceReceived
@@ -41,6 +44,7 @@ __all__ = ["command"]
 @model_option
 @engine_option()
 @common_options()
+@maps_option
 @peer_options
 def command(
     invocation: Invocation,
@@ -71,10 +75,14 @@ def command(
     chosen = peer.node(invocation, node)
     wish = read_wish(wanted, level, model, chosen.model)
     transfer = Transfer(invocation.config.calling_ae_title(chosen), "C-GET")
-    with closing(invocation.client(chosen)) as client, transfer.noting_failures():
+    with (
+        audited(invocation) as trail,
+        closing(heard(trail, invocation.client(chosen))) as client,
+        transfer.noting_failures(),
+    ):
         units = identifiers(client, wish, invocation.out)
         client.associate(wish.model, service="C-GET")  # without it there is no archive to make
-        _get(invocation, client, chosen, wish, transfer, units)
+        _get(invocation, client, chosen, wish, transfer, units, trail)
     return transfer.tell(invocation.out)
 
 
@@ -85,10 +93,12 @@ def _get(
     wish: Wish,
     transfer: Transfer,
     units: list[dict[str, str]],
+    trail: AuditTrail | None,
 ) -> None:
     """Fetch the units into the archive."""
     from pypx.cli.reception import log_to, tell_notes, watching
     from pypx.config.amounts import parse_size
+    from pypx.receiver.observers import Observers
     from pypx.receiver.retrieved import Retrieved
 
     config, out = invocation.config, invocation.out
@@ -103,6 +113,7 @@ def _get(
     with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(out, archive.notes)
         with (
+            knowing(trail, archive),
             watching(invocation, archive) as watch,
             Retrieved(
                 archive,
@@ -110,7 +121,7 @@ def _get(
                 calling_ae_title=node.address.ae_title,
                 called_ae_title=transfer.destination,
                 min_free=parse_size(config.listen.min_free),
-                observer=watch,
+                observer=watch if trail is None else Observers(watch, trail),
                 on_instance=look_at,
             ) as retrieved,
         ):

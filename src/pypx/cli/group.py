@@ -21,6 +21,7 @@ COMMANDS = {
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
     "get": "Fetch images from a PACS (C-GET) into the archive.",
     "retrieve": "Get all that matches, compared by UID, whatever it takes.",
+    "qr": "Query and retrieve with the arguments of upstream's PACS_QR.sh.",
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",
@@ -28,7 +29,10 @@ COMMANDS = {
     "verify": "Is everything in the archive as it was stored?",
     "index": "Make the index again from the files, or take files in.",
     "nodes": "Name the PACS that you use.",
+    "users": "Who may send with a name and a password.",
     "doctor": "What works with a PACS, step by step, and what to try.",
+    "support-bundle": "Collect what helps to find a fault, without patients.",
+    "completion": "Let your shell complete commands, nodes and keywords.",
     "demo": "Try all of it on this machine, without a PACS.",
 }
 
@@ -41,7 +45,8 @@ AET@host:port such as ORTHANC@127.0.0.1:4242.
 _EPILOG = """px COMMAND --help has examples.  Start with: px demo
 
 Exit codes: 0 all done, 1 done but not all of it, 2 usage or configuration, 3 network or
-association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted.
+association, 4 the PACS answered with a failure, 5 the archive, 130 interrupted (143 by
+SIGTERM, 129 by a terminal that was closed).
 """
 
 
@@ -51,7 +56,7 @@ def load_command(name: str) -> click.Command:
     Args:
         name: A key of :data:`COMMANDS`.
     """
-    command = import_module(f"pypx.cli.{name}").command
+    command = import_module(f"pypx.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)  # each module has one by that name
     return command
 

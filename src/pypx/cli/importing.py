@@ -7,6 +7,7 @@ stops nothing; a disk that is full, or an index that cannot be had, ends it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Import"]
 
+_INFO = ("patient.info", "study.info", "series.info", "receiving.series")
+_BESIDE = re.compile(
+    r"(patient|study|series)\.info|receiving\.series|.*\.json|(out|err)-[0-9a-f-]{36}\.txt"
+    r"|listen\.run\.log|repack\.log|.*-pulse\.log|(?i:DICOMDIR)|\..*"
+)
+"""What stands beside images: what upstream writes there, directories of discs, hidden files."""
+
 _COLUMNS = ("path", "outcome", "sop_instance_uid", "bytes", "stored", "reason")
 _WORDS = {"duplicate": "here already", "superseded": "replaced"}
 
@@ -47,6 +55,7 @@ class Import:
         self._archive = archive
         self._out = out
         self._rows = rows_for(out, _COLUMNS, _show)
+        self._passed_over = 0
         self._counts = dict.fromkeys(("new", *_WORDS, "refused"), 0)
         self._bytes = 0
         self._refused: list[dict[str, Any]] = []
@@ -120,12 +129,14 @@ class Import:
             self._refuse(str(error.filename), ArchiveError(reason))
 
         for where, folders, files in os.walk(folder, onerror=trouble):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(name for name in folders if _is_entered(where, name))
             for name in sorted(files):
-                if name.startswith(".") or name.upper() == "DICOMDIR":
-                    self._out.detail(f"passed over {where}/{name}")
+                path = f"{where.rstrip('/')}/{name}"
+                if _BESIDE.fullmatch(name) or _is_mark(path):
+                    self._passed_over += 1
+                    self._out.detail(f"passed over {path}")
                 else:
-                    yield f"{where.rstrip('/')}/{name}"
+                    yield path
 
     def end(self) -> int:
         """Write the verdict; give the exit code."""
@@ -146,6 +157,7 @@ class Import:
             "status": "cancelled" if self._stopped else "failure" if failed else "success",
             "files": sum(self._counts.values()),
             **{outcome: self._counts[outcome] for outcome in ("new", *_WORDS)},
+            "passed_over": self._passed_over,
             "bytes": self._bytes,
             "refused": self._refused,
             "seconds": round(time.monotonic() - self._started, 3),
@@ -157,8 +169,27 @@ class Import:
         words = [f"{count(counts['new'], 'file')} taken in" if counts["new"] else "nothing new"]
         words += [f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key]]
         words += [size(self._bytes)] if self._bytes else []
+        words += [f"{self._passed_over} passed over"] if self._passed_over else []
         words += [f"{counts['refused']} refused"] if counts["refused"] else []
         return f"{', '.join(words)}."
+
+
+def _is_entered(where: str, folder: str) -> bool:
+    """Say whether a folder may have images: not a hidden one, unless upstream made it.
+
+    There a PatientID that begins with a dash begins with a dot.
+    """
+    return not folder.startswith(".") or any(Path(where, folder, one).exists() for one in _INFO)
+
+
+def _is_mark(path: str) -> bool:
+    """Say whether a file is empty and no image: upstream names one by each AE title."""
+    if path.endswith(".dcm"):
+        return False
+    try:
+        return Path(path).stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _show(out: Output, rows: list[Row]) -> None:

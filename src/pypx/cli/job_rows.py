@@ -79,6 +79,7 @@ class JobRows:
             result_file(path)
         facts = {} if plan_only else _facts(path)
         rows = read_list(path, note=out.warn)
+        rows.hide(out.identifiers)
         try:
             check_columns(keys, rows)
             options.check_by(rows.columns)
@@ -105,6 +106,7 @@ class JobRows:
         try:
             if _facts(path)["list_digest"] == facts["list_digest"]:
                 rows = read_list(path, note=out.warn)
+                rows.hide(out.identifiers)
         except ConfigError as error:
             out.detail(error.message)
         if rows is None:

@@ -156,7 +156,19 @@ class KeyCommand(PxCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Turn the keyword options into ``-k`` before the others are read."""
-        return super().parse_args(ctx, self._rewritten(ctx, args))
+        try:
+            rewritten = self._rewritten(ctx, args)
+        except ConfigError:
+            if not ctx.resilient_parsing:  # a shell asks how half a line may go on
+                raise
+            rewritten = [one for one in args if not one.startswith("--")]
+        return super().parse_args(ctx, rewritten)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete options, keywords among them."""
+        from pypx.cli.completing import keyword_options
+
+        return [*super().shell_complete(ctx, incomplete), *keyword_options(incomplete)]
 
     def _rewritten(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = {

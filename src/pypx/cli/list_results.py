@@ -6,6 +6,9 @@ elsewhere.
 
 A line is one write to a file that only grows, so a process that is killed leaves whole lines and
 at most one torn one at the end, which is cut off when the file is opened again.
+
+What the last line of each row says is kept as a hash in a temporary file, so that a list of any
+length takes the same memory.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from enum import StrEnum
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from xxhash import xxh3_64_digest
 
 from pypx.cli.lists import ListRow
 from pypx.cli.output import OutputError, cell
@@ -28,6 +34,8 @@ __all__ = ["ListResults", "RowResult", "RowStatus", "result_file"]
 
 _MODE = 0o600  # it may name patients
 _TAIL = 1 << 16
+_HASH = 8  # bytes
+_LAST_ROW = 1 << 31  # far more than a sheet or a text can have
 
 
 class RowStatus(StrEnum):
@@ -88,7 +96,6 @@ class ListResults:
 
     Attributes:
         file: Where the results are.
-        statuses: The status of each row that has a result, by its number; the last one counts.
 
     Raises:
         ConfigError: The file is of another list, or of no list, or another process writes it.
@@ -97,13 +104,12 @@ class ListResults:
 
     def __init__(self, path: str, columns: Sequence[str]) -> None:
         self.file = result_file(path)
-        self.statuses: dict[int, RowStatus] = {}
         self._columns = tuple(columns)
-        self._lines: dict[int, int] = {}  # a hash of the last line of each row
         flags = os.O_CREAT | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC
         try:
             self._fd = os.open(self.file, flags, _MODE)
             try:
+                self._lines = _LastLines()
                 self._begin()
             except BaseException:
                 os.close(self._fd)
@@ -119,6 +125,7 @@ class ListResults:
 
     def close(self) -> None:
         """Close the file, which has everything already."""
+        self._lines.close()
         os.close(self._fd)
 
     def add(self, row: ListRow, result: RowResult) -> None:
@@ -130,28 +137,24 @@ class ListResults:
         cells = self._cells(row.keys)
         values = [cell(getattr(result, name)) for name in fields(RowResult)]
         line = [str(row.number), *cells, *values]
-        if self._lines.get(row.number) == hash(tuple(line)):
-            return
-        self._write(_line(line))
-        self._note(line, result.status)
-
-    def _note(self, line: list[str], status: RowStatus) -> None:
-        number = int(line[0])
-        self.statuses[number] = status
-        self._lines[number] = hash(tuple(line))
+        data = _line(line)
+        try:
+            if self._lines.has(row.number, data):
+                return
+            self._write(data)
+            self._lines.note(row.number, data)
+        except OSError as error:
+            raise self._failure(error) from None
 
     def _cells(self, keys: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(cell(keys.get(column)) for column in self._columns)
 
     def _write(self, data: bytes) -> None:
-        try:
-            size = os.fstat(self._fd).st_size
-            written = os.write(self._fd, data)
-            if written < len(data):
-                os.ftruncate(self._fd, size)
-                raise OSError(f"there was room for {written} of {len(data)} bytes")
-        except OSError as error:
-            raise self._failure(error) from None
+        size = os.fstat(self._fd).st_size
+        written = os.write(self._fd, data)
+        if written < len(data):
+            os.ftruncate(self._fd, size)
+            raise OSError(f"there was room for {written} of {len(data)} bytes")
 
     def _failure(self, error: OSError) -> OutputError:
         return OutputError(f"Cannot write to {self.file}: {error.strerror or error}.")
@@ -202,7 +205,42 @@ class ListResults:
                 ) from None
 
     def _take(self, cells: list[str]) -> None:
-        self._note(cells, RowStatus(cells[len(self._columns) + 1]))
+        RowStatus(cells[len(self._columns) + 1])
+        number = int(cells[0])
+        if not 0 <= number < _LAST_ROW:
+            raise ValueError
+        self._lines.note(number, _line(cells))
+
+
+class _LastLines:
+    """A hash of the last line of each row, at the place of its number in a file without a name.
+
+    Threads may share one.
+    """
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile(prefix="pypx-results-", buffering=0)  # noqa: SIM115
+
+    def has(self, number: int, line: bytes) -> bool:
+        """Say whether the last line of a row is this one.
+
+        Raises:
+            OSError: As the system says.
+        """
+        place = number * _HASH
+        return os.pread(self._file.fileno(), _HASH, place) == xxh3_64_digest(line)
+
+    def note(self, number: int, line: bytes) -> None:
+        """Remember the last line of a row.
+
+        Raises:
+            OSError: There is no room, or another failure.
+        """
+        os.pwrite(self._file.fileno(), xxh3_64_digest(line), number * _HASH)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
 
 
 def _line(cells: Iterable[str]) -> bytes:

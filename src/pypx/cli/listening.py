@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pypx.archive import Archive
 from pypx.cli.associations import Associations
+from pypx.cli.auditing import audited
 from pypx.cli.live import LiveLine
 from pypx.cli.options import Invocation
 from pypx.cli.orders import Order, Orders
@@ -33,12 +34,15 @@ from pypx.receiver.watch import Watch
 from pypx.values import replace
 
 if TYPE_CHECKING:
+    import socket
+
     from pypx.dcmtk.receiver import StorescpReceiver
     from pypx.receiver.workers import Workers
 
 __all__ = ["listen"]
 
 _TICK = 1.0  # seconds between looks at the archive's notes
+_LOOK = 0.2  # seconds between looks for orders, while one association lasts
 _LONG = 2.0  # seconds after which opening the archive is worth a word
 
 
@@ -51,11 +55,19 @@ def listen(invocation: Invocation, flags: Flags) -> int:
     """
     orders = Orders()
     out = invocation.out
+    connection = None
+    if flags.inetd is not None:
+        from pypx.cli import inetd
+
+        if flags.inetd.logdir is not None:
+            inetd.log_elsewhere(flags.inetd.logdir)
+        connection, host = inetd.connection()
+        flags = replace(flags, host=host)
     held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout)
     log_to(out)
     with _opened(invocation, flags, held) as archive, Associations(out) as lines:
         orders.heed_stops(invocation.interrupts)
-        listening = _Listening(invocation, flags, held, archive, lines)
+        listening = _Listening(invocation, flags, held, archive, lines, connection)
         started = time.monotonic()
         listening.run(orders)
     lines.tell_totals(listening.receiver.totals, time.monotonic() - started)
@@ -97,7 +109,9 @@ class _Listening:
         held: Terms,
         archive: Archive,
         lines: Associations,
+        connection: socket.socket | None = None,
     ) -> None:
+        self._connection = connection
         self._invocation = invocation
         self._out = invocation.out
         self._flags = flags
@@ -116,6 +130,8 @@ class _Listening:
                 "DCMTK's storescp forks by itself: --workers is for --engine native.",
                 hint="Leave --workers out.",
             )
+        if self._connection is not None:
+            return False
         if self._held.workers > 1 and not can_share_port():
             self._out.warn("Only Linux spreads a port over processes: one process receives.")
             return False
@@ -132,8 +148,10 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             observer=self._observers,
+            connection=self._connection,
         )
 
     def _make_storescp(self) -> StorescpReceiver:
@@ -146,6 +164,13 @@ class _Listening:
         from pypx.engine import Engine
 
         held, flags = self._held, self._flags
+        if self._connection is not None:
+            raise ConfigError("--inetd is for --engine native.", hint="Leave --engine out.")
+        if held.users is not None:
+            raise ConfigError(
+                "DCMTK's storescp verifies no passwords, and users are configured.",
+                hint="Take --engine native.",
+            )
         if not flags.allow_any:
             raise ConfigError(
                 "DCMTK's storescp binds all addresses and takes files from anybody.",
@@ -188,8 +213,10 @@ class _Listening:
             allow_any=self._flags.allow_any,
             limits=held.limits,
             tls=held.tls,
+            users=held.users,
             min_free=held.min_free,
             grace=self._flags.grace,
+            umask=self._invocation.config.umask,
             log_level=logging.getLogger("pypx").level,
         )
         return Workers(task, held.workers, observer=self._observers, on_note=self._out.say)
@@ -199,6 +226,9 @@ class _Listening:
         with ExitStack() as stack:
             stack.callback(self.receiver.stop, 0)  # when something else cannot be had
             self._tell_notes()
+            trail = stack.enter_context(audited(self._invocation, self._archive))
+            if trail is not None:
+                self._observers.add(trail)
             hooks = self._watch(stack)
             metrics = self._serve_metrics(stack, hooks)
             if self._out.form == "text" and self._out.live and os.environ.get("TERM") != "dumb":
@@ -206,11 +236,23 @@ class _Listening:
                 self._observers.add(live)
             stack.callback(self.receiver.stop, self._flags.grace)
             self.receiver.start()
+            if isinstance(self.receiver, Receiver) and self._connection is not None:
+                self._serve_one(self.receiver, orders)
+                return
             self._announce(metrics)
             while (order := orders.wait(_TICK)) is not Order.STOP:
                 self._tell_notes()
                 if order is Order.RELOAD:
                     self._reload()
+
+    def _serve_one(self, receiver: Receiver, orders: Orders) -> None:
+        """Serve the one connection to its end, or until told to stop."""
+        where = f"{receiver.host}:{receiver.port}"
+        self._out.detail(f"serving one association on {where} as {receiver.ae_title}")
+        while not receiver.wait(_LOOK):
+            if orders.wait(0) is Order.STOP:
+                break
+        self._tell_notes()
 
     def _watch(self, stack: ExitStack) -> Hooks:
         """Let hooks be told of each series that is whole."""
@@ -221,6 +263,7 @@ class _Listening:
             self._archive,
             settle=held.settle,
             hooks=hooks,
+            companions=self._invocation.companions(self._archive),
             on_series=self._tell_series,
             on_trouble=out.warn,
         )
@@ -284,7 +327,7 @@ class _Listening:
 
     def _serve_metrics(self, stack: ExitStack, hooks: Hooks) -> str:
         """Serve metrics if they are wanted; give the sentence that says where."""
-        if self._held.metrics is None:
+        if self._held.metrics is None or self._connection is not None:
             return ""
         from pypx.receiver.metrics import Metrics, MetricsServer, Numbers  # heavy, and an extra
 

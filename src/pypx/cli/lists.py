@@ -8,7 +8,7 @@ here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
 
@@ -16,12 +16,14 @@ from pypx.cli.keys import key_named, key_value, wrong_shape
 from pypx.cli.sheet import CellError, Line, Note, Sheet, open_sheet
 from pypx.dicom.dictionary import find_keyword, find_tag, keyword_of, parse_tag, vr_of
 from pypx.errors import ConfigError
+from pypx.pseudonym import Pseudonyms
 from pypx.values import frozen
 
 __all__ = ["ListRow", "ListRows", "read_list", "row_numbers"]
 
 _HEADINGS = "The first row names a key in each column, for example PatientID or 0010,0020."
 _MOST_NUMBERS = 8
+_KNOWN = 2_000  # identifiers: those of the last few hundred rows
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+")  # what Excel leaves of a long number in CSV
@@ -71,10 +73,12 @@ class ListRows(Iterator[ListRow]):
     Attributes:
         name: What the file is called in sentences.
         columns: The keys that the headings name.
+        learn: Hears each value with its key: some identify a patient.
     """
 
     def __init__(self, sheet: Sheet) -> None:
         self.name = sheet.name
+        self.learn: Callable[[str, str], None] = lambda keyword, value: None
         self._sheet = sheet
         self._lines = sheet.lines()
         self._headings = _Headings(sheet, self._next_line())
@@ -93,6 +97,15 @@ class ListRows(Iterator[ListRow]):
             if keys or errors:
                 return ListRow(line.number, keys, "; ".join(errors))
         raise StopIteration
+
+    def hide(self, identifiers: Pseudonyms) -> None:
+        """Have the identifiers of the rows hidden in lines that are kept.
+
+        Of a long list it knows those that were read last; who asks for a row later has to tell
+        of its values again.
+        """
+        identifiers.most = _KNOWN
+        self.learn = identifiers.learn
 
     def close(self) -> None:
         """Close the file."""
@@ -114,9 +127,13 @@ class ListRows(Iterator[ListRow]):
             try:
                 value = self._value(cell, keyword, vr)
             except CellError as error:
+                for word in str(error).split():
+                    if any(map(str.isdigit, word)):
+                        self.learn(keyword, word.strip("'\",.:"))
                 errors.append(f"{keyword or f'column {position + 1}'} {error}")
             else:
                 if value:
+                    self.learn(keyword, value)
                     keys[keyword] = value
         if keys and not errors and not any(value.strip("*") for value in keys.values()):
             errors.append("it has no value, and would ask for everything")

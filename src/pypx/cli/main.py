@@ -1,4 +1,4 @@
-"""The entry points: ``px``, and ``px-echo``, ``px-find``, ``px-move``, ``px-listen``.
+"""The entry points: ``px``, and ``px-echo``, ``px-find`` and so on.
 
 In: ``sys.argv``. Out: an exit code. The version is answered here, before anything else
 is imported.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 
-__all__ = ["echo", "find", "listen", "main", "move"]
+__all__ = ["echo", "find", "listen", "main", "move", "report", "status"]
 
 _COLLECT_AFTER = 100_000  # new objects
 
@@ -39,10 +39,24 @@ def listen() -> int:
     return _run("px-listen", "listen")
 
 
+def report() -> int:
+    """Run ``px-report``, which is upstream's, and ours under that name only."""
+    return _run("px-report", "report")
+
+
+def status() -> int:
+    """Run ``px-status``, which is ``px status``."""
+    return _run("px-status", "status")
+
+
 def _run(program: str, command: str | None) -> int:
     arguments = sys.argv[1:]
     if arguments == ["--version"] and _say_version():
         return 0
+    if command == "listen" or (command is None and arguments[:1] == ["listen"]):
+        from pypx.cli.inetd import leave_socket
+
+        leave_socket()
     # Importing makes some 60,000 objects, none of them garbage: looking for garbage among
     # them, now and once more at the end of the process, would take 15 of our 90 ms.
     gc.set_threshold(_COLLECT_AFTER, 10, 10)

@@ -14,6 +14,7 @@ import click
 
 from pypx.address import check_ae_title
 from pypx.cli.asking import ask_for
+from pypx.cli.auditing import audited, heard
 from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
 from pypx.cli.options import (
     Invocation,
@@ -93,14 +94,18 @@ def command(
     transfer = Transfer(check_ae_title(aet if to is None else to))
     if transfer.destination != aet and (host is not None or port is not None):
         raise ConfigError(f"--host and --port are of our listener, and {to} is not us.")
-    with closing(invocation.client(chosen)) as client, transfer.noting_failures():
+    with (
+        audited(invocation) as trail,
+        closing(heard(trail, invocation.client(chosen))) as client,
+        transfer.noting_failures(),
+    ):
         units = identifiers(client, wish, invocation.out)
         if transfer.destination == aet:
             from pypx.cli.reception import receiving, warn_of_loopback
 
             warn_of_loopback(invocation, chosen, host)
             client.associate(wish.model)  # a dead PACS is no reason to make an archive
-            with receiving(invocation, chosen, host, port, aet) as receiver:
+            with receiving(invocation, chosen, host, port, aet, trail) as receiver:
                 _move(invocation, client, wish, transfer, units, receiver)
         else:
             _move(invocation, client, wish, transfer, units, None)

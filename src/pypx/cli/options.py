@@ -18,15 +18,25 @@ from pypx.cli.interrupt import Interrupts
 from pypx.cli.output import Output
 from pypx.config import Config, Node, load
 from pypx.errors import ArchiveError, ConfigError
+from pypx.modes import set_umask
 from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.archive.companions import Companions
     from pypx.client.requestor import Requestor
     from pypx.engine import Engine
     from pypx.net.connection import Timeouts
 
-__all__ = ["Invocation", "PeerFlags", "common_options", "engine_option", "peer_options"]
+__all__ = [
+    "Invocation",
+    "PeerFlags",
+    "common_options",
+    "engine_option",
+    "forwarded_options",
+    "maps_option",
+    "peer_options",
+]
 
 UPSTREAM_PORT = 4242
 """What ``--serverIP`` without ``--serverPort`` means, as it always has."""
@@ -40,12 +50,14 @@ class Invocation:
 
     Attributes:
         out: Where words go.
-        interrupts: What Ctrl-C does.
+        interrupts: What Ctrl-C and SIGTERM do.
         timeout: Seconds of ``--timeout``; None where it was not given.
         aet: Our AE title from ``--aet``.
         config_file: The file of ``--config``.
         archive: The folder of ``--archive``.
         engine: That of ``--engine``; None where it was not given.
+        maps: The folder of ``--maps``.
+        layout: The layout of the archive, where a flag says it.
     """
 
     def __init__(
@@ -66,6 +78,8 @@ class Invocation:
         self.aet = aet
         self.config_file = config_file
         self.archive = archive
+        self.maps: str | None = None
+        self.layout: str | None = None
         self._described = False
 
     @functools.cached_property
@@ -76,6 +90,8 @@ class Invocation:
             ConfigError: It is wrong.
         """
         config = load(self.config_file, aet=self.aet, archive=self.archive)
+        set_umask(config.umask)
+        self.out.identifiers.configure(config)
         self.out.detail(
             f"configuration {config.path}, AE title {config.aet}, archive {config.archive}"
         )
@@ -102,6 +118,7 @@ class Invocation:
             node: The node.
             engine: What talks to it; None for :meth:`engine_for`.
         """
+        self.warn_of_secrets(node)
         return (engine or self.engine_for(node)).client(
             node.address,
             calling_ae_title=self.config.calling_ae_title(node),
@@ -109,7 +126,23 @@ class Invocation:
             model=node.model,
             tls=node.tls,
             character_set=node.character_set,
+            identity=node.identity,
         )
+
+    def warn_of_secrets(self, node: Node) -> None:
+        """Say so when a password or a token would go over a network without TLS."""
+        identity = node.identity
+        if identity is None or not identity.secret or node.tls is not None:
+            return
+        from pypx.retrieve.entry import is_here
+
+        if not is_here(node.address.host):
+            what = "password" if identity.kind == "password" else "token"
+            self.out.warn(
+                f"The {what} of the user goes to {node.address} without TLS: who listens on the "
+                "way reads it.",
+                f"Set tls = true in [nodes.{node.name}], if the PACS speaks TLS.",
+            )
 
     def describe(self, client: Requestor) -> None:
         """Say with ``-v`` what was negotiated, once."""
@@ -127,6 +160,13 @@ class Invocation:
         for context in client.contexts:
             service, syntax = map(uid_name, (context.abstract_syntax, context.transfer_syntax))
             self.out.detail(f"context {context.context_id}: {service}, {syntax}")
+
+    def companions(self, archive: Archive) -> Companions | None:
+        """Give who writes files for programs that watch the archive, if they are wanted."""
+        from pathlib import Path
+
+        maps = self.maps or self.config.maps
+        return archive.companions(info=self.config.info_files, maps=Path(maps) if maps else None)
 
     def open_archive(self, *, create: bool, **options: Any) -> Archive:
         """Open the archive of the configuration.
@@ -149,14 +189,32 @@ class Invocation:
                 f"There is no archive at {root}.",
                 hint="px listen or px retrieve makes it; --archive and PYPX_ARCHIVE name another.",
             )
-        if self.config.layout is not None:
-            options["layout"] = self.config.layout
+        layout = self.layout or self.config.layout
+        if layout is not None:
+            options["layout"] = layout
         try:
             return Archive(root, create=create, **options)
         except ArchiveError as error:
             if str(root) not in error.message:
                 error.message = f"{error.message.rstrip('.')} ({root})."
             raise
+
+
+def maps_option(function: Callable[..., int]) -> Any:
+    """Give a command ``--maps``; the invocation has it."""
+
+    @functools.wraps(function)
+    def wrapper(invocation: Invocation, *args: Any, maps: str | None, **values: Any) -> int:
+        invocation.maps = maps
+        return function(invocation, *args, **values)
+
+    option = click.option(
+        "--maps",
+        metavar="DIR",
+        help="Keep JSON maps from patient, study and series to their folders below DIR.  "
+        "[default: as configured]",
+    )
+    return option(wrapper)
 
 
 class PeerFlags:
@@ -265,6 +323,28 @@ def common_options(
         return decorated
 
     return decorate
+
+
+def forwarded_options(function: Callable[..., int]) -> Any:
+    """Give a command that another one does the options that all have; it gets ``shared``, the
+    words of those that were given."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **values: Any) -> int:
+        shared: list[str] = []
+        for parameter in click.get_current_context().command.params:
+            if parameter.name in SHARED and isinstance(parameter, click.Option):
+                value = values.pop(parameter.name, None)
+                if value is True:
+                    shared.append(parameter.opts[0])
+                elif value:
+                    shared += [parameter.opts[0], str(value)]
+        return function(*args, shared=shared, **values)
+
+    decorated: Any = wrapper
+    for option in reversed(_shared_options(SHARED)):
+        decorated = option(decorated)
+    return decorated
 
 
 def _invocation(values: dict[str, Any]) -> Invocation:

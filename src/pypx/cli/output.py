@@ -14,6 +14,7 @@ from datetime import UTC
 
 from pypx.errors import ConfigError, PypxError, error_object
 from pypx.outfile import OutFile
+from pypx.pseudonym import IDENTIFIERS, Pseudonyms
 from pypx.text import cell, json_text, visible
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
@@ -49,6 +50,7 @@ class Output:
         quiet: Only errors go to stderr.
         verbose: Details go to stderr too.
         log_json: Lines on stderr are JSON objects.
+        identifiers: What stands for identifiers of patients on stderr.
         room: Gives what makes room on the terminal for a line: one that moves steps aside.
     """
 
@@ -58,6 +60,7 @@ class Output:
         self.verbose = False
         self.log_json = False
         self.room: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.identifiers = Pseudonyms()
         self._file: OutFile | None = None
 
     # Results ------------------------------------------------------------------------------
@@ -213,8 +216,8 @@ class Output:
     def record(self, event: str, message: str, facts: Mapping[str, Any]) -> None:
         """Note an event for programs that read ``--log-json``; others hear of it otherwise."""
         if self.log_json and not self.quiet:
-            entry = _log_entry("info", message, "", "")
-            self._stderr(json_text({**entry, "event": event, **facts}))
+            entry = _log_entry("info", self.identifiers.hide(message), "", "")
+            self._stderr(json_text({**entry, "event": event, **self._hidden(facts)}))
 
     def error(self, error: PypxError) -> None:
         """Say what went wrong, and what to try."""
@@ -229,6 +232,7 @@ class Output:
             self.write(json_text({"error": error_object(error)}) + "\n")
 
     def _tell(self, level: str, message: str, *, hint: str = "", kind: str = "") -> None:
+        message, hint = self.identifiers.hide(message), self.identifiers.hide(hint)
         if self.log_json:
             self._stderr(json_text(_log_entry(level, message, hint, kind)))
             return
@@ -243,6 +247,21 @@ class Output:
         self._stderr(text)
         if hint:
             self._stderr(f"{_paint(_DIM, 'hint:')} {visible(hint)}")
+
+    def _hidden(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the facts of a record without what identifies a patient."""
+        shown = self.identifiers
+        hidden: dict[str, Any] = {}
+        for key, value in facts.items():
+            if isinstance(value, Mapping):
+                hidden[key] = self._hidden(value)
+            elif not isinstance(value, str) or shown.shown:
+                hidden[key] = value
+            else:
+                named = "".join(part.title() for part in key.split("_")).replace("Id", "ID")
+                is_secret = key in IDENTIFIERS or named in IDENTIFIERS
+                hidden[key] = shown.of(value) if is_secret and value else shown.hide(value)
+        return hidden
 
     def raw(self, text: str) -> None:
         """Write text to stderr as it is: a bar that moves, a traceback that was asked for."""

@@ -17,6 +17,7 @@ from pypx.receiver.allow import AllowRule, is_loopback
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.audit.trail import AuditTrail
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
     from pypx.receiver.watch import Watch
@@ -102,9 +103,22 @@ def warn_of_loopback(invocation: Invocation, node: Node, host: str | None) -> No
 
 @contextmanager
 def receiving(
-    invocation: Invocation, node: Node, host: str | None, port: int | None, aet: str
+    invocation: Invocation,
+    node: Node,
+    host: str | None,
+    port: int | None,
+    aet: str,
+    trail: AuditTrail | None,
 ) -> Iterator[Receiver | None]:
     """Have a listener at our address: the one that runs (None), or one in this process.
+
+    Args:
+        invocation: The command.
+        node: Who sends to it.
+        host: The address to bind; None as configured.
+        port: Likewise.
+        aet: Our AE title.
+        trail: Hears what it receives.
 
     Raises:
         ConfigError: The port cannot be had.
@@ -117,7 +131,9 @@ def receiving(
         invocation.out.detail(f"the listener on {own.host}:{own.port} receives")
         yield None
         return
+    from pypx.cli.auditing import knowing
     from pypx.config.amounts import parse_size
+    from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import Receiver
 
     log_to(invocation.out)
@@ -126,6 +142,7 @@ def receiving(
     with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
         tell_notes(invocation.out, archive.notes)
         with (
+            knowing(trail, archive),
             watching(invocation, archive) as watch,
             Receiver(
                 archive,
@@ -135,8 +152,9 @@ def receiving(
                 allow=rules,
                 limits=config.listen.limits,
                 tls=config.listen.tls,
+                users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
-                observer=watch,
+                observer=watch if trail is None else Observers(watch, trail),
             ) as receiver,
         ):
             invocation.out.say(
@@ -154,8 +172,13 @@ def watching(invocation: Invocation, archive: Archive) -> Iterator[Watch]:
 
     config, out = invocation.config, invocation.out
     with Hooks.from_config(config.hooks, archive.root / HOOKS_FOLDER, out.warn) as hooks:
-        settle = config.listen.settle
-        with Watch(archive, settle=settle, hooks=hooks, on_trouble=out.warn) as watch:
+        with Watch(
+            archive,
+            settle=config.listen.settle,
+            hooks=hooks,
+            companions=invocation.companions(archive),
+            on_trouble=out.warn,
+        ) as watch:
             yield watch
         hooks.close(invocation.timeout or _HOOKS_GRACE)
         if hooks.queued:

@@ -16,6 +16,7 @@ from pypx.cli.options import (
     PeerFlags,
     common_options,
     engine_option,
+    maps_option,
     peer_options,
 )
 from pypx.errors import ConfigError
@@ -82,6 +83,7 @@ __all__ = ["command"]
 )
 @engine_option()
 @common_options()
+@maps_option
 @peer_options
 def command(
     invocation: Invocation,

@@ -59,7 +59,7 @@ def complaint(archive: Archive, transfer: Transfer, ended: PypxError | None) -> 
 
     _, verdict = judge(archive, transfer)
     if ended is not None:
-        ended.hint = ended.hint or verdict.hint
+        ended.hint = " ".join(filter(None, (ended.hint, verdict.hint)))
         return ended
     if verdict.word == "cancelled":
         return CancelledError(verdict.sentence, hint=verdict.hint)

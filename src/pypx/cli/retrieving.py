@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pypx.archive.files import unique
 from pypx.archive.locks import TransferLock
 from pypx.archive.transfers import Query, Standing, Transfer
+from pypx.cli.auditing import audited, heard
 from pypx.cli.job_options import Options
 from pypx.cli.job_progress import JobProgress
 from pypx.cli.job_rows import JobRows
@@ -23,6 +25,7 @@ from pypx.cli.options import Invocation
 from pypx.cli.retrieved import complaint, plan_complaint, reason_of, show_plan, show_result
 from pypx.config.amounts import parse_size
 from pypx.errors import ArchiveError, CancelledError, PypxError
+from pypx.receiver.observers import Observers
 from pypx.retrieve.finding import check_keys
 from pypx.retrieve.job import Pacs, fingerprint, preparing
 from pypx.retrieve.landing import Listening
@@ -87,6 +90,7 @@ class Retrieving:
             transfer, node = self._transfer(archive, stack)
             is_list = self._rows is not None
             settings = self._options.settings(node, config.listen.settle, is_list=is_list)
+            trail = stack.enter_context(audited(invocation, archive))
             watch = stack.enter_context(watching(invocation, archive))
             job = stack.enter_context(
                 preparing(
@@ -96,9 +100,11 @@ class Retrieving:
                     settings,
                     listening=self._listening(node),
                     min_free=parse_size(config.listen.min_free),
-                    observer=watch,
+                    observer=watch if trail is None else Observers(watch, trail),
                     promise=watch.expect,
                     plan_only=self._options.dry_run,
+                    on_begin=self._begin_query,
+                    heard=partial(heard, trail),
                     on_query=self._take_query,
                     tell=self._out.say,
                     detail=self._out.detail,
@@ -211,6 +217,7 @@ class Retrieving:
             self._rows.write_done(archive.ledger, transfer)
 
     def _pacs(self, node: Node) -> Pacs:
+        self._invocation.warn_of_secrets(node)
         return Pacs(
             node.name,
             node.address,
@@ -222,6 +229,7 @@ class Retrieving:
             node.match_limit,
             node.character_set,
             self._invocation.engine_for(node),
+            node.identity,
         )
 
     def _listening(self, node: Node) -> Listening | None:
@@ -236,7 +244,8 @@ class Retrieving:
         bind = config.listen.host if options.host is None else options.host
         nodes = [*config.nodes.values(), node]
         rules = allow_rules(config.listen.allow, nodes, bind, self._out)
-        return Listening(own, bind, tuple(rules), config.listen.limits, config.listen.tls)
+        listen = config.listen
+        return Listening(own, bind, tuple(rules), listen.limits, listen.tls, listen.users)
 
     # Meanwhile
 
@@ -262,6 +271,11 @@ class Retrieving:
                     progress.show(job.snapshot)
         finally:
             interrupts.cancel = None
+
+    def _begin_query(self, query: Query) -> None:
+        """Know whom the lines to come may name."""
+        for keyword, value in query.keys.items():
+            self._out.identifiers.learn(keyword, value)
 
     def _take_query(self, query: Query, state: str, standing: Standing | None) -> None:
         if self._rows is not None:

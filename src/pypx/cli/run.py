@@ -14,6 +14,7 @@ import click
 from pypx.cli.group import PxGroup, load_command
 from pypx.cli.interrupt import Interrupts
 from pypx.cli.output import Output, OutputError
+from pypx.cli.upstream import for_listen, is_upstream
 from pypx.errors import CancelledError, ConfigError, PypxError
 
 __all__ = ["State", "run"]
@@ -65,7 +66,7 @@ def run(program: str, name: str | None, arguments: list[str]) -> int:
         out.abandon_stdout()
         out.error(error)
         return error.exit_code
-    return code
+    return state.interrupts.exit_code(code)
 
 
 def _invoke(program: str, name: str | None, arguments: list[str], state: State) -> int:
@@ -90,9 +91,18 @@ def _invoke(program: str, name: str | None, arguments: list[str], state: State) 
 
 
 def _call(program: str, name: str | None, arguments: list[str], state: State) -> int:
+    command_name, rest = (name, arguments) if name else (next(iter(arguments), ""), arguments[1:])
+    if is_upstream(program, command_name, rest):
+        from pypx.cli.upstream_run import run_upstream
+
+        return run_upstream(program, command_name, rest, state.out, state.interrupts)
+    if command_name == "listen":
+        arguments = [*arguments[: len(arguments) - len(rest)], *for_listen(rest)]
     command = PxGroup("px") if name is None else load_command(name)
     if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
-        command.main(arguments, prog_name=program)  # the shell asks for completions; exits
+        from pypx.cli.completing import answer  # the shell asks
+
+        return answer(command, program)
     if name is None and not arguments:
         with command.make_context(program, [], resilient_parsing=True) as context:
             state.out.raw(f"{command.get_help(context)}\n")
@@ -120,6 +130,28 @@ def _read_form(out: Output, arguments: list[str]) -> None:
         if f"--{form}" in arguments:
             out.form = form
     out.log_json = "--log-json" in arguments
+    out.identifiers.learn_arguments(arguments)
+
+    def ask() -> None:
+        """Say what errors of the arguments may show, before there is an invocation."""
+        from pypx.config import config_path, load
+
+        file = _config_file(arguments)
+        try:
+            out.identifiers.configure(load(file))
+        except ConfigError:
+            out.identifiers.folder = os.path.dirname(config_path(file))  # noqa: PTH120
+
+    out.identifiers.ask = ask
+
+
+def _config_file(arguments: list[str]) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return argument.partition("=")[2]
+        if argument == "--config" and place + 1 < len(arguments):
+            return arguments[place + 1]
+    return None
 
 
 def _usage(error: click.ClickException) -> _UsageError:

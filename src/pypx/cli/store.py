@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pypx.cli.auditing import audited
 from pypx.cli.keys import KeyCommand, key_option, parse_keys
 from pypx.cli.options import Invocation, common_options, engine_option
 from pypx.cli.progress import TransferProgress
@@ -20,7 +21,9 @@ from pypx.errors import ConfigError, PypxError
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
-    from pypx.client.requestor import SendingFiles
+    from pypx.audit.sending import SendingAudit
+    from pypx.audit.trail import AuditTrail
+    from pypx.client.requestor import Requestor, SendingFiles
 
 __all__ = ["command"]
 
@@ -103,17 +106,22 @@ def command(
     number = associations or chosen.associations
     delivery = Delivery(chosen.name, invocation.out, commit=commit)
     with ExitStack() as stack:
+        trail = stack.enter_context(audited(invocation))
         client = stack.enter_context(invocation.client(chosen))
+        account = None if trail is None else _account(trail, client)
+        options: dict[str, Any] = {
+            "associations": number,
+            "transcode": transcode,
+            "on_instance": None if account is None else account.begin,
+        }
         if paths:
             delivery.expected = _count(invocation, paths)
-            sending = client.store_files(paths, associations=number, transcode=transcode)
+            sending = client.store_files(paths, **options)
         else:
             archive = stack.enter_context(_archive(invocation))
             delivery.expected = sum(1 for _ in archive.instances(wanted))
-            sending = client.store_archived(
-                archive, wanted, associations=number, transcode=transcode
-            )
-        _send(invocation, sending, delivery)
+            sending = client.store_archived(archive, wanted, **options)
+        _send(invocation, sending, delivery, account)
         if delivery.references and delivery.error is None:
             from pypx.cli.committing import commit_all
 
@@ -138,7 +146,11 @@ def _check(paths: tuple[str, ...], wanted: dict[str, str]) -> None:
     for path in paths:
         if not os.path.lexists(path):
             keyword = path.partition("=")[0]
-            hint = f"Is it a key? Write -k {path}." if "=" in path and keyword.isalnum() else ""
+            hint = (
+                f"Is it a key? Write -k {keyword}=VALUE."
+                if "=" in path and keyword.isalnum()
+                else ""
+            )
             raise ConfigError(f"There is no file or folder {path}.", hint=hint)
 
 
@@ -169,18 +181,30 @@ def _archive(invocation: Invocation) -> Archive:
     return archive
 
 
-def _send(invocation: Invocation, sending: SendingFiles, delivery: Delivery) -> None:
+def _account(trail: AuditTrail, client: Requestor) -> SendingAudit:
+    from pypx.audit.sending import SendingAudit
+
+    return SendingAudit(trail, client)
+
+
+def _send(
+    invocation: Invocation, sending: SendingFiles, delivery: Delivery, account: SendingAudit | None
+) -> None:
     started = time.monotonic()
     invocation.interrupts.cancel = sending.stop
     try:
         with TransferProgress(invocation.out, f"to {delivery.node}", "connecting") as bar:
             for sent in sending:
                 delivery.add(sent)
+                if account is not None:
+                    account.sent(sent)
                 bar.show(delivery.remaining, delivery.completed, delivery.failed, delivery.warning)
     except PypxError as error:
         delivery.error = error
     finally:
         invocation.interrupts.cancel = None
         delivery.seconds = time.monotonic() - started
+        if account is not None:
+            account.end(delivery.error.message if delivery.error else "")
     made = sending.connections
     invocation.out.detail(f"{made} {'association was' if made == 1 else 'associations were'} made")

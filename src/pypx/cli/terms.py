@@ -17,7 +17,20 @@ from pypx.receiver.allow import AllowRule
 from pypx.receiver.hook_settings import HookSettings
 from pypx.values import fields, frozen, replace
 
-__all__ = ["Flags", "Terms", "changed", "terms"]
+__all__ = ["Flags", "Inetd", "Terms", "changed", "terms"]
+
+
+@frozen
+class Inetd:
+    """What is asked of the one connection that inetd hands over.
+
+    Attributes:
+        logdir: Where the log is; None for stderr, or the log of the system.
+        as_upstream: Whether it was called as upstream's xinetd calls.
+    """
+
+    logdir: str | None
+    as_upstream: bool
 
 
 @frozen
@@ -35,6 +48,8 @@ class Flags:
     workers: int | None
     metrics: tuple[str, int] | None
     engine: str | None = None
+    users: str | None = None
+    inetd: Inetd | None = None
 
 
 @frozen
@@ -49,6 +64,8 @@ class Terms:
         aet: Our AE title.
         archive: The folder of the archive.
         layout: The layout of its tree.
+        maps: The folder of JSON maps, if they are wanted.
+        info_files: Whether there are ``.info`` files; None where that depends on the layout.
         workers: How many processes receive.
         metrics: Where metrics are served; None where they are not.
         settle: Seconds of silence after which a series counts as whole.
@@ -57,6 +74,7 @@ class Terms:
         tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
         engine: What receives: ``native``, or ``dcmtk`` for storescp.
+        users: The file of users; None where nobody is asked for one.
     """
 
     allow: tuple[AllowRule, ...]
@@ -66,6 +84,8 @@ class Terms:
     aet: str
     archive: str
     layout: str
+    maps: str | None
+    info_files: bool | None
     workers: int
     metrics: tuple[str, int] | None
     settle: float
@@ -74,6 +94,7 @@ class Terms:
     tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
     engine: str = "native"
+    users: str | None = None
 
 
 _MAY_CHANGE = ("allow", "min_free")
@@ -98,6 +119,12 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         if flags.allow_any
         else allow_rules((*listen.allow, *flags.rules), config.nodes.values(), host, out)
     )
+    users = listen.users if flags.users is None else flags.users
+    if users is not None and not any(rule.user for rule in allow):
+        out.warn(
+            "A password that a peer sends is verified, but nobody has to send one.",
+            "Write a rule with as USER: --allow 'AET@NETWORK as *' wants any user.",
+        )
     metrics = flags.metrics
     if metrics is None and listen.metrics is not None:
         metrics = parse_endpoint(listen.metrics)
@@ -109,6 +136,8 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         aet=config.aet,
         archive=config.archive,
         layout=config.layout or DEFAULT_LAYOUT,
+        maps=config.maps,
+        info_files=config.info_files,
         workers=flags.workers or listen.workers,
         metrics=metrics,
         settle=listen.settle,
@@ -117,6 +146,7 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         tls=listen.tls,
         hooks=config.hooks,
         engine=flags.engine or listen.engine,
+        users=users,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pypx.archive import Archive
+    from pypx.client.asked import Asked
     from pypx.client.commit import Commit
     from pypx.client.commitment import Reports
     from pypx.client.get import Get, GetOnce, OnStore
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pypx.client.store import Instance, Store
     from pypx.dicom.data_set import DataSet
     from pypx.net.connection import Secure
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
 __all__ = ["Client", "Echo", "Peer"]
@@ -87,6 +89,10 @@ class Client:
         tls: For a peer that speaks TLS; None where it does not.
         character_set: In which the text of its matches is, where it declares another one or
             none; None goes by what it declares.
+        identity: Which user we are, for a peer that asks for it.
+
+    Attributes:
+        on_asked: Hears of each C-FIND, C-MOVE and C-GET before it is sent, if it is set.
 
     Raises:
         ConfigError: The address, the AE title or the message ID is none, or a certificate
@@ -103,6 +109,7 @@ class Client:
         first_message_id: int = 1,
         tls: ClientTls | None = None,
         character_set: str | None = None,
+        identity: UserIdentity | None = None,
     ) -> None:
         if not 1 <= first_message_id <= _LAST_MESSAGE_ID:
             raise ConfigError(f"{first_message_id} is no message ID: from 1 to {_LAST_MESSAGE_ID}.")
@@ -111,6 +118,8 @@ class Client:
         self.timeouts = timeouts or Timeouts()
         self._model = model
         self._character_set = character_set
+        self._identity = identity
+        self.on_asked: Callable[[Asked], None] | None = None
         self._connections: list[Connection] = []
         self._get: tuple[Sequence[StorageContext], Connection] | None = None
         self._message_id = first_message_id - 1
@@ -177,6 +186,7 @@ class Client:
 
         Raises:
             LocalProtocolError: More than 128 contexts.
+            ConfigError: The secret of the user identity is not to be had.
             NetworkError, AssociationError, ProtocolError: There is no association.
         """
         request = AAssociateRQ(
@@ -188,6 +198,7 @@ class Client:
                 implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
                 implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
                 role_selections=propose_roles(scp_of) if scp_of else (),
+                user_identity=self._identity.request() if self._identity else None,
             ),
         )
         return Connection.open(self.address, request, self.timeouts, self._secure)
@@ -296,6 +307,7 @@ class Client:
         wanted = RETURN_KEYS[level] if return_keys is None else return_keys
         identifier = make_identifier(keys, level, return_keys=wanted)
         connection, context = self._context(sop_class, _QUERY_RETRIEVE)
+        self._tell("C-FIND", sop_class, identifier, context.transfer_syntax)
         return Matches(
             connection,
             context,
@@ -338,6 +350,7 @@ class Client:
         sop_class = Model.parse(model or self._model).move_sop_class
         identifier = make_identifier(keys, level)
         connection, context = self._context(sop_class, _QUERY_RETRIEVE)
+        self._tell("C-MOVE", sop_class, identifier, context.transfer_syntax, destination)
         return Move(
             connection,
             context,
@@ -346,6 +359,20 @@ class Client:
             check_ae_title(destination),
             last_activity=last_activity,
         )
+
+    def _tell(
+        self,
+        service: str,
+        sop_class: str,
+        identifier: DataSet,
+        transfer_syntax: str,
+        destination: str = "",
+    ) -> None:
+        """Tell who wants to hear what is about to be asked."""
+        if self.on_asked is not None:
+            from pypx.client.asked import Asked
+
+            self.on_asked(Asked(service, sop_class, identifier, transfer_syntax, destination))
 
     def sop_classes(
         self, keys: Keys, *, level: Level | str = "study", model: Model | str | None = None
@@ -398,6 +425,7 @@ class Client:
         identifier = make_identifier(keys, level)
         if sop_classes is None:
             sop_classes = self.sop_classes(keys, level=level, model=model)
+        self._tell("C-GET", sop_class, identifier, "", self.calling_ae_title)
         batches = pack(sop_classes.contexts())
         begin = partial(self._begin_get, sop_class, identifier, on_store)
         begins = [partial(begin, batch) for batch in batches]
@@ -458,6 +486,7 @@ class Client:
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> Sending:
         """Send files and folders with all below them (C-STORE), as they are.
 
@@ -468,6 +497,7 @@ class Client:
             paths: Files and folders.
             associations: At most so many at once, of their own.
             transcode: Convert what the peer takes only uncompressed (the extra ``transcode``).
+            on_instance: Hears of each instance before it is sent, one at a time.
 
         Returns:
             An iterator of :class:`~pypx.client.sending.Sent`, one for each file. It raises
@@ -476,9 +506,9 @@ class Client:
         from os import fspath
 
         from pypx.client.sending import Sending
-        from pypx.client.sources import in_files
+        from pypx.client.sources import heard, in_files
 
-        source = in_files(fspath(path) for path in paths)
+        source = heard(in_files(fspath(path) for path in paths), on_instance)
         return Sending(self.connect, source, associations=associations, transcode=transcode)
 
     def store_archived(
@@ -488,6 +518,7 @@ class Client:
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> Sending:
         """Send what an archive has (C-STORE); as :meth:`store_files`.
 
@@ -496,11 +527,12 @@ class Client:
             keys: What is sent, as for :meth:`pypx.Archive.instances`.
             associations: At most so many at once, of their own.
             transcode: As there.
+            on_instance: As there.
         """
         from pypx.client.sending import Sending
-        from pypx.client.sources import in_archive
+        from pypx.client.sources import heard, in_archive
 
-        source = in_archive(archive, keys)
+        source = heard(in_archive(archive, keys), on_instance)
         return Sending(self.connect, source, associations=associations, transcode=transcode)
 
     def commit(self, reports: Reports, *, timeout: float = 60.0, listening: bool = False) -> Commit:

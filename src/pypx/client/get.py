@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from pypx.address import Address
-from pypx.client.move import Progress, RetrieveResult, failed_uids
-from pypx.client.patience import Patience
+from pypx.client.operation import Operation, Progress, RetrieveResult
 from pypx.dicom.data_set import DataSet
-from pypx.dicom.elements import encoding_of
 from pypx.dimse import status as status_codes
 from pypx.dimse.assembler import DataSetReceived, MessageReceived
 from pypx.dimse.messages import CCancelRQ, CGetRQ, CGetRSP, CStoreRQ, CStoreRSP, Message
-from pypx.dimse.status import Category, category
+from pypx.dimse.status import Category
 from pypx.errors import (
     NoPresentationContextError,
     PypxError,
@@ -81,7 +79,7 @@ def get_failure(address: Address, result: RetrieveResult) -> StatusError:
     return result.failure(f"{address} ended the C-GET", "C-GET", hint)
 
 
-class GetOnce(Iterator[Progress]):
+class GetOnce(Operation):
     """One C-GET over one association, read from the wire as it is iterated.
 
     To a storage service it is the association over which instances come.
@@ -112,49 +110,14 @@ class GetOnce(Iterator[Progress]):
         ae_title: str,
         on_store: OnStore,
     ) -> None:
-        self.result: RetrieveResult | None = None
-        self.progress = Progress()
+        super().__init__(connection, context, message_id, "C-GET")
         self.contexts = connection.contexts
         self.host = connection.address.host
         self.calling_ae_title = connection.address.ae_title
         self.called_ae_title = ae_title
-        self._connection = connection
-        self._context = context
-        self._message_id = message_id
         self._on_store = on_store
-        self._encoding = encoding_of(context.transfer_syntax)
-        self._started = time.monotonic()
-        self._patience = Patience(connection.address, "C-GET", connection.timeouts, self._started)
         self._in_data_set = False
-        self._over = False
-        connection.busy = True
-        request = CGetRQ(message_id, context.abstract_syntax)
-        connection.send(context.context_id, request, identifier.to_bytes(self._encoding))
-
-    def __next__(self) -> Progress:
-        """Keep what comes until the next word of the PACS.
-
-        Raises:
-            StatusError: The operation failed; :attr:`result` has the numbers.
-            PeerTimeoutError: The PACS showed no sign of life, or nothing but that it is busy.
-            CancelledError: It did not heed a C-CANCEL.
-            NetworkError, AssociationError, ProtocolError: The association ended.
-        """
-        if self._over:
-            raise StopIteration
-        try:
-            return self._next()
-        except (StopIteration, StatusError):
-            self._end()
-            raise
-        except BaseException:
-            self._end()
-            self._connection.abort()  # more may come, and belongs to nothing
-            raise
-
-    def _end(self) -> None:
-        self._over = True
-        self._connection.busy = False
+        self._request(CGetRQ(message_id, context.abstract_syntax), identifier)
 
     def _next(self) -> Progress:
         while True:
@@ -164,22 +127,10 @@ class GetOnce(Iterator[Progress]):
             self._store(received.context_id, received.message)
         data = self._collect() if received.message.has_data_set else None
         whole = Received(received.context_id, received.message, data)
-        response = self._connection.response_to(self._message_id, CGetRSP, whole)
-        before, self.progress = self.progress, self.progress.updated(response)
-        if category(response.status) is Category.PENDING:
-            changed = self.progress != before
-            self._patience.check_pending(time.monotonic(), changed=changed)
-            return self.progress
-        self.result = RetrieveResult(
-            response.status,
-            self.progress,
-            failed_uids(data, self._encoding),
-            response.error_comment or "",
-            time.monotonic() - self._started,
-        )
-        if self.result.category is Category.FAILURE:
-            raise self._failure(self.result)
-        raise StopIteration
+        response = self._connection.response_to(self.message_id, CGetRSP, whole)
+        changed = self._take(response, data)
+        self._patience.check_pending(time.monotonic(), changed=changed)
+        return self.progress
 
     def _store(self, context_id: int, request: CStoreRQ) -> None:
         if self.contexts[context_id].abstract_syntax == self._context.abstract_syntax:
@@ -239,7 +190,7 @@ class GetOnce(Iterator[Progress]):
         while True:
             now = time.monotonic()
             if patience.is_cancel_due(now, in_object=self._in_data_set):
-                connection.send(self._context.context_id, CCancelRQ(self._message_id))
+                connection.send(self._context.context_id, CCancelRQ(self.message_id))
             patience.check_cancelled(now, connection.last_read)
             part = connection.poll_part(_POLL)
             if isinstance(part, kind):
@@ -250,10 +201,6 @@ class GetOnce(Iterator[Progress]):
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         return get_failure(self._connection.address, result)
-
-    def cancel(self) -> None:
-        """Have a C-CANCEL sent; may be called between any two instructions, as signals are."""
-        self._patience.cancel()
 
 
 OnStore = Callable[[Storing, int, CStoreRQ], int]

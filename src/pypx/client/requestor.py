@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pypx.address import Address
     from pypx.archive import Archive
+    from pypx.client.asked import Asked
     from pypx.client.client import Echo, Peer
     from pypx.client.commit import Commit
     from pypx.client.commitment import Reports
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pypx.client.query import Keys, Level, Model
     from pypx.client.sending import Sent
     from pypx.client.sop_classes import SOPClasses
+    from pypx.client.store import Instance
     from pypx.dicom.data_set import DataSet
     from pypx.net.connection import Timeouts
     from pypx.ul.negotiation import AcceptedContext
@@ -94,6 +96,7 @@ class Requestor(Protocol):
     address: Address
     calling_ae_title: str
     timeouts: Timeouts
+    on_asked: Callable[[Asked], None] | None
 
     def __enter__(self) -> Requestor: ...
 
@@ -177,6 +180,7 @@ class Requestor(Protocol):
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> SendingFiles:
         """Send files and folders (C-STORE)."""
         ...
@@ -188,6 +192,7 @@ class Requestor(Protocol):
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> SendingFiles:
         """Send what an archive has (C-STORE)."""
         ...

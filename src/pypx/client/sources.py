@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pypx.client.store import Instance
 from pypx.errors import ArchiveError, DataSetError, NotDicomError, PypxError
+from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
 
-__all__ = ["Unsendable", "in_archive", "in_files", "walk"]
+__all__ = ["Subject", "Unsendable", "heard", "in_archive", "in_files", "subject_of", "walk"]
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR under whatever name (PS3.3 Annex F)
+
+_CHARACTER_SET, _PATIENT_NAME, _PATIENT_ID = 0x00080005, 0x00100010, 0x00100020
+_STUDY_INSTANCE_UID = 0x0020000D
+_SUBJECT = {_CHARACTER_SET, _PATIENT_NAME, _PATIENT_ID, _STUDY_INSTANCE_UID}
 
 
 class Unsendable(NamedTuple):
@@ -32,6 +38,46 @@ class Unsendable(NamedTuple):
 
     path: Path
     error: PypxError
+
+
+class Subject(NamedTuple):
+    """Of whom and what an instance is; each empty where the head of its file does not say it."""
+
+    study: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+
+
+def subject_of(instance: Instance) -> Subject:
+    """Read study and patient of an instance; a deflated or broken one has them nowhere."""
+    from pypx.client.store import read_head
+    from pypx.dicom.data_set import DataSet
+    from pypx.dicom.elements import decode_elements, encoding_of
+
+    found = []
+    with suppress(ArchiveError, DataSetError):
+        head, _ = read_head(instance.path)
+        encoding = encoding_of(instance.transfer_syntax_uid)
+        data = memoryview(head)[instance.data_set_offset :]
+        for element in decode_elements(data, encoding, stop_after=_STUDY_INSTANCE_UID):
+            if element.tag in _SUBJECT:
+                found.append(replace(element, value=bytes(element.value)))
+    if not found:
+        return Subject()
+    header = DataSet(found, encoding)
+    texts = (header.get(tag) or "" for tag in (_STUDY_INSTANCE_UID, _PATIENT_ID, _PATIENT_NAME))
+    return Subject(*(text.strip("\0 ") for text in texts))
+
+
+def heard(
+    source: Iterator[Instance | Unsendable] | Iterator[Instance],
+    on_instance: Callable[[Instance], None] | None,
+) -> Iterator[Instance | Unsendable]:
+    """Give what a source gives, and tell of each instance before."""
+    for one in source:
+        if on_instance is not None and isinstance(one, Instance):
+            on_instance(one)
+        yield one
 
 
 def in_archive(archive: Archive, keys: Mapping[str, str]) -> Iterator[Instance]:

@@ -25,7 +25,15 @@ from pypx.errors import ArchiveError, DataSetError, NoPresentationContextError, 
 from pypx.net.connection import Connection
 from pypx.values import frozen
 
-__all__ = ["Buffer", "Instance", "Originator", "Store", "StoreEndpoint", "send_instance"]
+__all__ = [
+    "Buffer",
+    "Instance",
+    "Originator",
+    "Store",
+    "StoreEndpoint",
+    "read_head",
+    "send_instance",
+]
 
 _PIECE = 128 * 1024
 _HEAD = 64 * 1024  # bytes: file meta information and the first elements of the data set
@@ -92,7 +100,7 @@ class Instance:
             DataSetError: It is torn, or has no SOP class, instance or transfer syntax.
             ArchiveError: It cannot be read.
         """
-        head, size = _read_head(path)
+        head, size = read_head(path)
         try:
             meta, offset = decode_preamble_and_meta(head)
         except NotDicomError:
@@ -164,7 +172,7 @@ class Instance:
         return bytes(last) + b"\0" if deflated and len(last) % 2 else last
 
 
-def _read_head(path: Path) -> tuple[bytes, int]:
+def read_head(path: Path) -> tuple[bytes, int]:
     """Give the beginning of a file, and the size of all of it.
 
     Raises:

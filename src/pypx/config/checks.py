@@ -7,12 +7,15 @@ here makes values of it: ``reading`` does.
 from __future__ import annotations
 
 from pypx.address import Address, check_ae_title
+from pypx.audit.target import AuditTarget
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
 from pypx.config.limits import LIMITS, Limit
 from pypx.engine import check_engine
 from pypx.errors import ConfigError
+from pypx.modes import check_umask
 from pypx.receiver.hook_settings import HookSettings
+from pypx.secret import is_reference
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
@@ -47,6 +50,11 @@ _TOP = {
     "aet": _TEXT,
     "archive": _TEXT,
     "layout": _TEXT,
+    "umask": _TEXT,
+    "log_identifiers": _TRUTH,
+    "audit": _TABLE,
+    "maps": _TEXT,
+    "info_files": _TRUTH,
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,
@@ -64,8 +72,16 @@ _LISTEN = {
     "metrics": _TEXT_OR_INTEGER,
     "tls": _TABLE,
     "engine": _TEXT,
+    "users": _TEXT,
 } | {key: _kind_of(limit) for key, limit in LIMITS.items()}
-_LISTEN_TLS = {"certificate": _TEXT, "key": _TEXT, "ca": _TEXT, "minimum": _TEXT}
+_LISTEN_TLS = {
+    "certificate": _TEXT,
+    "key": _TEXT,
+    "ca": _TEXT,
+    "minimum": _TEXT,
+    "passphrase": _TEXT,
+}
+_AUDIT = {"to": _TEXT, "ca": _TEXT}
 _NODE = {
     "address": _TEXT,
     "aet": _TEXT,
@@ -77,7 +93,9 @@ _NODE = {
     "refused_levels": _TEXTS,
     "character_set": _TEXT,
     "engine": _TEXT,
+    "identity": _TABLE,
 }
+_NODE_IDENTITY = {"type": _TEXT, "username": _TEXT, "secret": _TEXT, "confirm": _TRUTH}
 _NODE_TLS = {
     "ca": _TEXT,
     "certificate": _TEXT,
@@ -85,6 +103,7 @@ _NODE_TLS = {
     "verify": _TRUTH,
     "name": _TEXT,
     "minimum": _TEXT,
+    "passphrase": _TEXT,
 }
 _DCMTK = dict.fromkeys(("echoscu", "findscu", "movescu", "getscu", "storescu", "storescp"), _TEXT)
 _HOOK = {
@@ -116,6 +135,10 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check.value(table, ("aet",), check_ae_title)
     check.value(table, ("engine",), check_engine)
     check.table(table.get("dcmtk", {}), _DCMTK, ("dcmtk",))
+    check.value(table, ("umask",), check_umask)
+    audit = table.get("audit", {})
+    check.table(audit, _AUDIT, ("audit",))
+    check.value(audit, ("audit", "to"), AuditTarget.parse)
     listen = table.get("listen", {})
     check.table(listen, _LISTEN, ("listen",))
     check.value(listen, ("listen", "engine"), check_engine)
@@ -131,6 +154,7 @@ def parse(file: str, text: str) -> dict[str, Any]:
     tls = listen.get("tls", {})
     check.table(tls, _LISTEN_TLS, ("listen", "tls"))
     check.value(tls, ("listen", "tls", "minimum"), _check_tls_version)
+    check.value(tls, ("listen", "tls", "passphrase"), _check_passphrase)
     if "tls" in listen and "certificate" not in tls:
         hint = 'certificate = "FILE", with its key in the same file or as key = "FILE"'
         check.fail(("listen", "tls"), "TLS needs a certificate", hint)
@@ -158,10 +182,16 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "refused_levels"), _check_refused_levels)
     check.value(node, (*where, "character_set"), _check_character_set)
     check.value(node, (*where, "engine"), check_engine)
+    if "identity" in node:
+        from pypx.config.reading import identity  # few have it
+
+        check.table(node["identity"], _NODE_IDENTITY, (*where, "identity"))
+        check.value(node, (*where, "identity"), identity)
     tls = node.get("tls", {})
     if isinstance(tls, dict):
         check.table(tls, _NODE_TLS, (*where, "tls"))
         check.value(tls, (*where, "tls", "minimum"), _check_tls_version)
+        check.value(tls, (*where, "tls", "passphrase"), _check_passphrase)
         if "key" in tls and "certificate" not in tls:
             check.fail((*where, "tls", "key"), "a key needs its certificate", "")
 
@@ -189,6 +219,14 @@ def _check_model(model: str) -> None:
 def _check_tls_version(version: str) -> None:
     if version not in ("1.2", "1.3"):
         raise ConfigError(f"TLS {version} is not taken.", hint='Take "1.2" or "1.3".')
+
+
+def _check_passphrase(text: str) -> None:
+    if not is_reference(text):
+        raise ConfigError(
+            "A passphrase does not stand here, only where it is.",
+            hint='passphrase = "file:/etc/pypx/passphrase", "env:NAME" or "keyring:SERVICE/USER"',
+        )
 
 
 def _check_associations(number: int) -> None:
@@ -283,7 +321,8 @@ def _check_command(arguments: list[object]) -> None:
 def _check_webhook(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https") or not rest.partition("/")[0] or not url.isprintable():
-        raise ConfigError(f"{url!r} is no address of a webhook.", hint="https://host/path")
+        # The address may have a secret in it, and is not repeated.
+        raise ConfigError("It is no address of a webhook.", hint="https://host/path")
 
 
 def _check_headers(headers: dict[str, object]) -> None:

@@ -6,8 +6,9 @@ In: a path, and a node or a name. Out: a new file in the place of the old one, w
 from __future__ import annotations
 
 import os
+import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from pypx.config.checks import NODE_NAME, parse
@@ -20,9 +21,17 @@ TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls
 
-__all__ = ["EDIT_TIMEOUT", "add_node", "change_node", "remove_node"]
+__all__ = [
+    "EDIT_TIMEOUT",
+    "add_node",
+    "change_node",
+    "import_nodes",
+    "is_node_name",
+    "remove_node",
+]
 
 EDIT_TIMEOUT = 10.0
 _LOCK_POLL = 0.02
@@ -52,8 +61,32 @@ def add_node(path: str, node: Node, *, timeout: float = EDIT_TIMEOUT) -> bool:
             )
         nodes[node.name] = _row(node)
 
-    if not node.name or not all(c.isalnum() or c in "-_." for c in node.name):
+    if not is_node_name(node.name):
         raise ConfigError(f"{node.name!r} is no name for a node.", hint=f"Take {NODE_NAME}.")
+    return _edit(path, edit, timeout)
+
+
+def is_node_name(name: str) -> bool:
+    """Say whether a node may be called so."""
+    return bool(name) and all(c.isalnum() or c in "-_." for c in name)
+
+
+def import_nodes(path: str, nodes: Iterable[Node], *, timeout: float = EDIT_TIMEOUT) -> bool:
+    """Write nodes into the file, also over others; arguments and result as :func:`add_node`.
+
+    Of a node that is there only the address and our AE title change.
+
+    Raises:
+        ConfigError: The file cannot be read or written.
+    """
+
+    def edit(table: dict[str, Any]) -> None:
+        known = table.setdefault("nodes", {})
+        for node in nodes:
+            row = known.setdefault(node.name, {})
+            row.pop("aet", None)
+            row.update(_row(node))
+
     return _edit(path, edit, timeout)
 
 
@@ -133,6 +166,8 @@ def _row(node: Node) -> dict[str, Any]:
         row["associations"] = node.associations
     if node.tls is not None:
         row["tls"] = _tls(node.tls)
+    if node.identity is not None:
+        row["identity"] = _identity(node.identity)
     for key in ("method", "match_limit", "refused_levels", "character_set", "engine"):
         if value := getattr(node, key):
             row[key] = list(value) if isinstance(value, tuple) else value
@@ -144,6 +179,16 @@ def _tls(tls: ClientTls) -> bool | dict[str, str | bool]:
     usual = type(tls)()
     said = {name: value for name, value in given.items() if value != getattr(usual, name)}
     return said or True
+
+
+def _identity(identity: UserIdentity) -> dict[str, str | bool]:
+    given: dict[str, str | bool] = {
+        "type": identity.kind,
+        "username": identity.username,
+        "secret": identity.secret,
+        "confirm": identity.confirm,
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 def _edit(
@@ -187,8 +232,8 @@ def _edit(
                 new = tomli_w.dumps(table)
             lost = "#" in old and not is_edited
             if lost:
-                _replace(f"{file}.bak", old)
-            _replace(file, new)
+                _replace(f"{file}.bak", old, file)
+            _replace(file, new, file)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -233,11 +278,20 @@ def _locked(folder: str, timeout: float) -> Iterator[None]:
         os.close(folder_fd)
 
 
-def _replace(file: str, text: str) -> None:
-    """Write a file so that it is the old one or the new one, whatever happens."""
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _replace(file: str, text: str, original: str) -> None:
+    """Write a file so that it is the old one or the new one, whatever happens.
+
+    It may have secrets: a new one is for its owner only, others keep the mode of the original.
+    """
     temporary = f"{file}.{os.getpid()}.part"
     try:
-        with open(temporary, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        with open(temporary, "w", encoding="utf-8", opener=_open_private) as stream:
+            with suppress(OSError):  # there is none yet, or it is another user's
+                os.fchmod(stream.fileno(), stat.S_IMODE(os.stat(original).st_mode))  # noqa: PTH116
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

@@ -13,15 +13,18 @@ from collections.abc import Mapping
 from pypx.address import DEFAULT_AE_TITLE, Address, check_ae_title
 from pypx.config.settings import DEFAULT_ARCHIVE, Config, Listen, Node
 from pypx.errors import ConfigError
+from pypx.modes import DEFAULT_UMASK
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from pypx.audit.target import AuditTarget
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
-__all__ = ["config_path", "load", "read_text"]
+__all__ = ["config_path", "identity", "load", "read_text"]
 
 
 def config_path(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
@@ -68,11 +71,16 @@ def load(
         aet_forced=forced is not None,
         archive=_expand(chosen),
         layout=table.get("layout"),
+        maps=_expand(table["maps"]) if table.get("maps") else None,
+        info_files=table.get("info_files"),
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
         engine=table.get("engine", "native"),
         dcmtk={name: _expand(path) for name, path in table.get("dcmtk", {}).items()},
+        umask=table.get("umask", DEFAULT_UMASK),
+        log_identifiers=table.get("log_identifiers", False),
+        audit=_audit(table.get("audit", {})),
     )
 
 
@@ -88,6 +96,8 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     values = {**table, "address": Address.parse(table["address"])}
     if "refused_levels" in values:
         values["refused_levels"] = tuple(values["refused_levels"])
+    if "identity" in values:
+        values["identity"] = identity(values["identity"])
     tls = values.pop("tls", False)
     if tls is False:
         return Node(name, **values)
@@ -97,12 +107,29 @@ def _node(name: str, table: dict[str, Any]) -> Node:
     return Node(name, **values, tls=ClientTls(**given | _paths(given)))
 
 
+def identity(table: dict[str, Any]) -> UserIdentity:
+    """Make the user identity of a table; its type follows from its keys where it is not given.
+
+    Raises:
+        ConfigError: Its keys do not go together.
+    """
+    from pypx.net.identity import UserIdentity  # few have it
+
+    values = dict(table)
+    usual = "password" if "secret" in values else "username"
+    found = UserIdentity(values.pop("type", usual), **values)
+    found.check()
+    return found
+
+
 def _listen(table: dict[str, Any]) -> Listen:
     from pypx.config.limits import LIMITS, read_limits  # only who has a file needs it
 
     others = {key: value for key, value in table.items() if key not in (*LIMITS, "allow", "tls")}
     tls = _server_tls(table["tls"]) if "tls" in table else None
     allow = tuple(table.get("allow", ()))
+    if "users" in others:
+        others["users"] = _expand(others["users"])
     return Listen(**others, allow=allow, limits=read_limits(table), tls=tls)
 
 
@@ -114,6 +141,15 @@ def _server_tls(table: dict[str, Any]) -> ServerTls:
 
 def _paths(table: dict[str, Any]) -> dict[str, str]:
     return {key: _expand(table[key]) for key in ("ca", "certificate", "key") if key in table}
+
+
+def _audit(table: dict[str, Any]) -> AuditTarget | None:
+    if "to" not in table:
+        return None
+    from pypx.audit.target import AuditTarget  # few have it
+
+    ca = table.get("ca")
+    return AuditTarget.parse(table["to"], ca=_expand(ca) if ca else None)
 
 
 def _hooks(tables: list[dict[str, Any]]) -> tuple[HookSettings, ...]:

@@ -11,11 +11,14 @@ from types import MappingProxyType
 
 from pypx.address import DEFAULT_AE_TITLE, Address
 from pypx.errors import ConfigError
+from pypx.modes import DEFAULT_UMASK
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.values import frozen
 
 TYPE_CHECKING = False  # as a name of our own, since importing ``typing`` takes 3 ms
 if TYPE_CHECKING:
+    from pypx.audit.target import AuditTarget
+    from pypx.net.identity import UserIdentity
     from pypx.net.tls_settings import ClientTls, ServerTls
     from pypx.receiver.hook_settings import HookSettings
 
@@ -40,6 +43,7 @@ class Node:
         refused_levels: Levels below the study at which it refuses queries.
         character_set: In which its text really is, where it declares another one or none.
         engine: What asks it: ``native`` or ``dcmtk``; None for what is so for all.
+        identity: Which user we are there; None where it does not ask.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Node:
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
     engine: str | None = None
+    identity: UserIdentity | None = None
 
 
 @frozen
@@ -71,6 +76,7 @@ class Listen:
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
         tls: Certificates, where only TLS is spoken.
         engine: What receives: ``native``, or ``dcmtk`` for storescp.
+        users: A file of users and their hashed passwords; None where nobody is asked for one.
     """
 
     host: str = "127.0.0.1"
@@ -84,6 +90,7 @@ class Listen:
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
     engine: str = "native"
+    users: str | None = None
 
 
 @frozen
@@ -97,11 +104,17 @@ class Config:
             the AE title that a node asks for.
         archive: The folder of the archive.
         layout: The layout of its tree, or None for the archive's own default.
+        maps: The folder of JSON maps from IDs to folders, if they are wanted.
+        info_files: Whether ``.info`` files are written beside the images; None where that depends
+            on the layout.
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
         engine: What asks a node that names none.
         dcmtk: Programs of DCMTK and their paths, where they are not to be looked for.
+        umask: Who may not read what is kept, in octal digits.
+        log_identifiers: Whether lines on stderr may name patients.
+        audit: Where the audit trail goes; None where there is none.
     """
 
     path: str
@@ -109,11 +122,16 @@ class Config:
     aet_forced: bool = False
     archive: str = DEFAULT_ARCHIVE
     layout: str | None = None
+    maps: str | None = None
+    info_files: bool | None = None
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()
     engine: str = "native"
     dcmtk: Mapping[str, str] = MappingProxyType({})
+    umask: str = DEFAULT_UMASK
+    log_identifiers: bool = False
+    audit: AuditTarget | None = None
 
     def node(self, text: str) -> Node:
         """Find a node by its name, or read an address.
@@ -130,7 +148,7 @@ class Config:
 
     def _hint(self, text: str) -> str:
         if "=" in text:
-            return f"Is it a key to look for? Write -k {text}."
+            return f"Is it a key to look for? Write -k {text.partition('=')[0]}=VALUE."
         if ":" in text:
             return f"An address needs the AE title of the PACS: AET@{text}."
         from difflib import get_close_matches  # only a wrong name needs it

@@ -28,6 +28,7 @@ from pypx.net.connection import Timeouts
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.client.asked import Asked
     from pypx.client.commit import Commit
     from pypx.client.commitment import Reports
     from pypx.client.get import OnStore
@@ -70,6 +71,9 @@ class DcmtkClient:
         tls: For a peer that speaks TLS, where the program does.
         character_set: In which the text of its matches is; None for the declared one.
 
+    Attributes:
+        on_asked: Hears of each C-FIND, C-MOVE and C-GET before it is sent, if it is set.
+
     Raises:
         ConfigError: The address or the AE title is none.
     """
@@ -93,6 +97,7 @@ class DcmtkClient:
         self._tls = tls
         self._character_set = character_set
         self._peer: Peer | None = None
+        self.on_asked: Callable[[Asked], None] | None = None
 
     def __enter__(self) -> DcmtkClient:
         return self
@@ -214,6 +219,7 @@ class DcmtkClient:
         options = [_MODELS[model], "-sr", "-X", "-od", str(folder.path)]
         if limit is not None and limit > 0:
             options += ["--cancel", str(limit)]
+        self._tell("C-FIND", model.find_sop_class, identifier)
         try:
             dialogue = self._begin("findscu", options, file)
         except BaseException:
@@ -227,6 +233,16 @@ class DcmtkClient:
             character_set=self._character_set,
             release=self.timeouts.release,
         )
+
+    def _tell(
+        self, service: str, sop_class: str, identifier: DataSet, destination: str = ""
+    ) -> None:
+        """Tell who wants to hear what is about to be asked."""
+        if self.on_asked is not None:
+            from pypx.client.asked import Asked
+
+            syntax = uids.EXPLICIT_VR_LITTLE_ENDIAN
+            self.on_asked(Asked(service, sop_class, identifier, syntax, destination))
 
     def _prepare(self, identifier: DataSet, sop_class_uid: str) -> tuple[PrivateFolder, str]:
         folder = PrivateFolder()
@@ -249,9 +265,9 @@ class DcmtkClient:
         model, destination = Model.parse(model or self._model), check_ae_title(destination)
         if destination.startswith(("-", "+", "@")):
             raise ConfigError(f"DCMTK's movescu would take {destination!r} for an option.")
-        folder, file = self._prepare(
-            make_identifier(keys, Level.parse(level)), model.move_sop_class
-        )
+        identifier = make_identifier(keys, Level.parse(level))
+        folder, file = self._prepare(identifier, model.move_sop_class)
+        self._tell("C-MOVE", model.move_sop_class, identifier, destination)
         try:
             dialogue = self._begin("movescu", [_MODELS[model], "-aem", destination], file)
         except BaseException:
@@ -283,7 +299,9 @@ class DcmtkClient:
     ) -> DcmtkGet:
         """Have the PACS send with getscu, over its association; as :meth:`pypx.Client.get`."""
         model = Model.parse(model or self._model)
-        folder, file = self._prepare(make_identifier(keys, Level.parse(level)), model.get_sop_class)
+        identifier = make_identifier(keys, Level.parse(level))
+        folder, file = self._prepare(identifier, model.get_sop_class)
+        self._tell("C-GET", model.get_sop_class, identifier, self.calling_ae_title)
         # With +B the data set is written as it came.
         options = [_MODELS[model], "+B", "-od", str(folder.below(RECEIVED))]
         try:
@@ -301,15 +319,16 @@ class DcmtkClient:
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> DcmtkSending:
         """Send files and folders with storescu; as :meth:`pypx.Client.store_files`.
 
         Raises:
             ConfigError: ``transcode`` is wanted, or storescu is missing.
         """
-        from pypx.client.sources import in_files
+        from pypx.client.sources import heard, in_files
 
-        source = in_files(fspath(path) for path in paths)
+        source = heard(in_files(fspath(path) for path in paths), on_instance)
         return self._send(source, associations, transcode=transcode)
 
     def store_archived(
@@ -319,15 +338,17 @@ class DcmtkClient:
         *,
         associations: int = 1,
         transcode: bool = False,
+        on_instance: Callable[[Instance], None] | None = None,
     ) -> DcmtkSending:
         """Send what an archive has with storescu; as :meth:`pypx.Client.store_archived`.
 
         Raises:
             ConfigError: ``transcode`` is wanted, or storescu is missing.
         """
-        from pypx.client.sources import in_archive
+        from pypx.client.sources import heard, in_archive
 
-        return self._send(in_archive(archive, keys), associations, transcode=transcode)
+        source = heard(in_archive(archive, keys), on_instance)
+        return self._send(source, associations, transcode=transcode)
 
     def _send(
         self, source: Iterable[Instance | Unsendable], associations: int, *, transcode: bool

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pypx.address import Address
 from pypx.client.get import OnStore, get_failure
-from pypx.client.move import Progress, RetrieveResult, move_failure
+from pypx.client.move import move_failure
+from pypx.client.operation import Progress, RetrieveResult
 from pypx.client.patience import Patience
 from pypx.dcmtk.dialogue import Dialogue
 from pypx.dcmtk.filed import FiledInstance

@@ -6,6 +6,7 @@ table is read on first use. Private dictionaries do not belong here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache, lru_cache
 
 from pypx.dicom.tables import read_rows
@@ -15,6 +16,7 @@ __all__ = [
     "find_keyword",
     "find_tag",
     "keyword_of",
+    "keywords",
     "name_of",
     "parse_tag",
     "tag_of",
@@ -75,6 +77,11 @@ def find_tag(text: str) -> int | None:
 def find_keyword(text: str) -> str | None:
     """Give the keyword that is written like this but for upper and lower case, or None."""
     return _lowered().get(text.lower())
+
+
+def keywords() -> Iterable[str]:
+    """Give all keywords."""
+    return _keywords()
 
 
 def parse_tag(text: str) -> int:

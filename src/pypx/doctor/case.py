@@ -5,6 +5,7 @@ In: a node and our listener. Out: values that one step leaves for the next ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from pypx.client.query import Model
 from pypx.client.requestor import Requestor
 from pypx.engine import Engine
 from pypx.net.connection import Timeouts
+from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
 from pypx.retrieve.entry import entry_for, seen_from
 from pypx.retrieve.landing import Listening
@@ -37,6 +39,8 @@ class Target:
         refused_levels: Levels at which it refuses queries, as configured.
         character_set: That of its text, as configured; None for the one that it declares.
         engine: With what the PACS is examined besides, where that is not our own.
+        identity: Which user we are, as configured.
+        heard: Is shown each client that is made.
     """
 
     address: Address
@@ -49,6 +53,8 @@ class Target:
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
     engine: Engine = Engine()
+    identity: UserIdentity | None = None
+    heard: Callable[[Requestor], Requestor] = lambda client: client
 
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
@@ -62,13 +68,16 @@ class Target:
         Raises:
             ConfigError: Something is wrong with what it is told.
         """
-        return self.engine.client(
+        client = self.engine.client(
             self.address,
             calling_ae_title=self.calling_ae_title,
             timeouts=self.timeouts,
             model=self.model,
             tls=self.tls,
+            identity=self.identity,
         )
+        self.heard(client)
+        return client
 
     def client(self) -> Client:
         """Make a client of our own engine.
@@ -76,13 +85,16 @@ class Target:
         Raises:
             ConfigError: A certificate cannot be read.
         """
-        return Client(
+        client = Client(
             self.address,
             calling_ae_title=self.calling_ae_title,
             timeouts=self.timeouts,
             model=self.model,
             tls=self.tls,
+            identity=self.identity,
         )
+        self.heard(client)
+        return client
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ the response. Which services there are is decided by the provider.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
@@ -16,6 +17,9 @@ from pypx.net.channel import MAXIMUM_LENGTH
 from pypx.net.served import ServedAssociation
 from pypx.ul.negotiation import Support, answer
 from pypx.ul.pdu import AAssociateAC, AAssociateRQ, ContextResult
+
+if TYPE_CHECKING:
+    from pypx.ul.user_information import UserIdentityAC
 
 __all__ = ["acceptance", "choose_uncompressed", "serve_echo"]
 
@@ -28,6 +32,7 @@ def acceptance(
     *,
     maximum_length: int = MAXIMUM_LENGTH,
     roles: Callable[[str], tuple[bool, bool] | None] | None = None,
+    user_identity: UserIdentityAC | None = None,
 ) -> AAssociateAC:
     """Accept a request under our implementation identification (PS3.7 §D.3.3.2)."""
     return answer(
@@ -37,6 +42,7 @@ def acceptance(
         implementation_class_uid=uids.IMPLEMENTATION_CLASS_UID,
         implementation_version_name=uids.IMPLEMENTATION_VERSION_NAME,
         roles=roles,
+        user_identity=user_identity,
     )
 
 

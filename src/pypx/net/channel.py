@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -31,6 +32,7 @@ READ_SIZE = 1024 * 1024
 _BUFFERS_PER_CALL = 512  # Linux takes 1024 buffers in one sendmsg, macOS as many.
 _SLOWEST = 1024  # bytes a second that a peer has to take
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_LOOKS = 4  # in each time-out, at whether the peer still takes what was sent
 _SHORTEST_WAIT = 0.001  # seconds; for the kernel 0 is no limit
 
 
@@ -50,8 +52,8 @@ class Channel:
     Args:
         sock: Connected, perhaps secure; the channel owns it from now on.
         session: The protocol machine.
-        send_timeout: Seconds that a write may wait for the peer to read; a peer that reads a
-            little each time has to read 1 KiB/s.
+        send_timeout: Seconds that a peer may take nothing of what is sent; one that takes a
+            little each time has to take 1 KiB/s.
 
     Attributes:
         session: As given.
@@ -66,7 +68,7 @@ class Channel:
         prepare_socket(sock)
         # The kernel keeps the time: Python's own time-outs cost two more calls a read.
         sock.settimeout(None)
-        _set_timeout(sock, socket.SO_SNDTIMEO, send_timeout)
+        _set_timeout(sock, socket.SO_SNDTIMEO, send_timeout / _LOOKS)
         self.session = session
         self._socket = sock
         self._send_timeout = send_timeout
@@ -145,7 +147,9 @@ class Channel:
         except (BlockingIOError, TimeoutError):
             self.close()
             raise PeerTimeoutError(
-                f"The peer did not take our data within {self._send_timeout:g} s.", phase="send"
+                f"The peer did not take our data within {self._send_timeout:g} s.",
+                phase="send",
+                hint="The link may be dead, or the peer hangs: try again.",
             ) from None
         except OSError as error:
             # What the peer said before it closed, an A-ABORT with its reason for
@@ -157,11 +161,20 @@ class Channel:
                 f"The peer closed the connection while we sent: {error.strerror or error}."
             ) from error
 
+    def unsent(self) -> int:
+        """Give how many bytes the peer has not taken; 0 where the system does not tell."""
+        return _unsent(self._socket)
+
     def _send_all(self, chunks: Iterable[bytes | memoryview]) -> None:
         waiting = list(chunks)
-        deadline = 0.0
+        effort = _Effort(self._send_timeout)
         while waiting:
-            sent = self._socket.sendmsg(waiting[:_BUFFERS_PER_CALL])
+            try:
+                sent = self._socket.sendmsg(waiting[:_BUFFERS_PER_CALL])
+            except BlockingIOError:
+                # A link that is slow has all that the kernel holds to carry first.
+                effort.check(sum(map(len, waiting)), self.unsent(), time.monotonic())
+                continue
             done = 0
             for chunk in waiting:
                 if sent < len(chunk):
@@ -173,10 +186,7 @@ class Channel:
                 waiting[0] = memoryview(waiting[0])[sent:]
             if waiting:
                 # The kernel limits each call; a peer that takes a byte now and then needs many.
-                now = time.monotonic()
-                deadline = deadline or now + sum(map(len, waiting)) / _SLOWEST
-                if now >= deadline:
-                    raise TimeoutError
+                effort.check(sum(map(len, waiting)), self.unsent(), time.monotonic())
 
     def _end_if_over(self) -> None:
         if self.session.association.should_close and not self.closed:
@@ -208,6 +218,52 @@ class Channel:
         """End the connection, so that the thread that drives the channel finds it closed."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Effort:
+    """How one write fares: it is given up where nothing moves, or hardly anything.
+
+    Args:
+        timeout: Seconds in which something has to move.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._left: int | None = None
+        self._moved = time.monotonic()
+        self._deadline = 0.0
+
+    def check(self, waiting: int, unsent: int, now: float) -> None:
+        """Look how it stands after a call that did not take all.
+
+        Args:
+            waiting: Bytes that the kernel has not taken.
+            unsent: Bytes that it has, and the peer has not.
+            now: When it is asked.
+
+        Raises:
+            TimeoutError: It is to be given up.
+        """
+        left = waiting + unsent
+        if self._left is None:
+            self._deadline = now + self._timeout + left / _SLOWEST
+        elif left < self._left:
+            self._moved = now
+        self._left = left
+        if now - self._moved >= self._timeout or now >= self._deadline:
+            raise TimeoutError
+
+
+def _unsent(sock: socket.socket | TlsSocket) -> int:
+    """Ask the kernel for what waits in the socket or is not acknowledged (Linux: SIOCOUTQ)."""
+    try:
+        import fcntl
+        import termios
+
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (ImportError, OSError):
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _set_timeout(sock: socket.socket | TlsSocket, option: int, seconds: float) -> None:

@@ -25,6 +25,7 @@ from pypx.errors import (
     PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
+    UserIdentityError,
 )
 from pypx.net.channel import Channel
 from pypx.ul.association import (
@@ -54,6 +55,7 @@ Secure = Callable[[socket.socket, Address, float], "TlsSocket"]
 
 __all__ = ["Connection", "Received", "Secure", "Timeouts", "connect", "look_up", "rejection"]
 
+_LOOKS = 4  # in each time-out, at whether the peer still takes what was sent
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
 
 
@@ -64,7 +66,8 @@ class Timeouts:
     Attributes:
         connect: For the TCP connection.
         association: From the request to the answer of the peer.
-        response: From one message of the peer to its next, while an operation runs.
+        response: From one message of the peer to its next, while an operation runs; while it
+            still takes what we send, that begins again.
         release: For the answer to our release request, to a C-CANCEL, and, up to a second,
             for the peer to close after our A-ABORT.
     """
@@ -134,6 +137,7 @@ class Connection:
             NameLookupError, ConnectError, PeerTimeoutError: There is no connection.
             TlsError: It cannot be made secure.
             AssociationRejectedError, AssociationAbortedError: The peer does not want us.
+            UserIdentityError: It does not confirm our user identity, and was to.
             ConnectionLostError, RemoteProtocolError: The peer did something else.
         """
         plain = connect(address, timeouts.connect)
@@ -141,13 +145,14 @@ class Connection:
         association = Association(
             Role.REQUESTOR, maximum_length=request.user_information.maximum_length
         )
-        channel = Channel(sock, Session(association))
+        channel = Channel(sock, Session(association), send_timeout=timeouts.response)
         try:
             now = time.monotonic()
             association.associate(request, now)
             association.transport_connected(now)
             accepted, behind = _await_answer(address, channel, request, timeouts.association)
             contexts = accepted_contexts(request, accepted)
+            _check_identity(address, request, accepted)
         except PypxError as error:
             if association.can_abort:
                 if isinstance(error, RemoteProtocolError):
@@ -206,23 +211,27 @@ class Connection:
         """Wait for the next whole message.
 
         Args:
-            timeout: Seconds of silence that end the wait; None for ``timeouts.response``.
+            timeout: Seconds of silence that end the wait, in which the peer took nothing of what
+                was sent either; None for ``timeouts.response``.
 
         Raises:
             PeerTimeoutError: Nothing came; the association is aborted.
             AssociationAbortedError, ConnectionLostError, RemoteProtocolError: It is over.
         """
         wait = self.timeouts.response if timeout is None else timeout
-        received = self.poll(wait)
-        while received is None and (left := self.last_read + wait - time.monotonic()) > 0:
-            received = self.poll(left)
-        if received is None:
-            self.abort()
-            raise PeerTimeoutError(
-                f"{self.address} did not answer within {wait:g} s.",
-                phase="response",
-                hint="The PACS may be busy or the network slow: try again, or allow more time.",
-            )
+        sign, unsent = time.monotonic(), 0
+        while (received := self.poll(wait / _LOOKS)) is None:
+            now, before = time.monotonic(), unsent
+            unsent = self._channel.unsent()
+            # Over a slow link, most of an object is on its way when we begin to wait.
+            sign = now if unsent < before else max(sign, self.last_read)
+            if now - sign >= wait:
+                self.abort()
+                raise PeerTimeoutError(
+                    f"{self.address} did not answer within {wait:g} s.",
+                    phase="response",
+                    hint="The PACS may be busy or the network slow: try again, or allow more time.",
+                )
         return received
 
     def response_to(self, message_id: int, kind: type[R], received: Received) -> R:
@@ -437,6 +446,7 @@ def _await_answer(
                         request.calling_ae_title,
                         request.called_ae_title,
                         (int(rejected.result), int(rejected.source), int(rejected.reason)),
+                        has_identity=request.user_information.user_identity is not None,
                     )
                 case _:
                     error = _ending(address, event)
@@ -456,8 +466,32 @@ def _await_answer(
     )
 
 
+def _check_identity(address: Address, request: AAssociateRQ, accepted: AAssociateAC) -> None:
+    """Refuse a peer that does not confirm our user identity, where it was asked to.
+
+    A peer may ignore what it does not know of (PS3.7 §D.3.3.7), so silence is no confirmation.
+    """
+    sent = request.user_information.user_identity
+    if sent is None or not getattr(sent, "positive_response_requested", False):
+        return
+    answer = accepted.user_information.user_identity
+    kerberos = getattr(sent, "identity_type", 0) == 3
+    if answer is None or (kerberos and not getattr(answer, "server_response", b"")):
+        missing = "sent no ticket of its own" if answer else "did not confirm our user identity"
+        raise UserIdentityError(
+            f"{address} accepted the association, but {missing}.",
+            hint="It may ignore user identities: without confirm = true in its configuration "
+            "that is taken.",
+        )
+
+
 def rejection(
-    address: Address, calling_ae_title: str, called_ae_title: str, rejected: tuple[int, int, int]
+    address: Address,
+    calling_ae_title: str,
+    called_ae_title: str,
+    rejected: tuple[int, int, int],
+    *,
+    has_identity: bool = False,
 ) -> AssociationRejectedError:
     """Make the error of an association request that was rejected.
 
@@ -466,6 +500,7 @@ def rejection(
         calling_ae_title: What we called ourselves.
         called_ae_title: What we called the peer.
         rejected: Result, source and reason (PS3.8 Table 9-21).
+        has_identity: Whether we said which user we are.
     """
     result, source, reason = rejected
     match source, reason:
@@ -479,6 +514,11 @@ def rejection(
                 f"The peer does not go by the AE title {called_ae_title!r}: "
                 "check its spelling, capitals included."
             )
+        case 2, 1 if has_identity:
+            # PS3.7 §D.3.3.7.3; pynetdicom 3.0 calls it transient.
+            hint = "It may refuse our user identity: check the user name and the secret."
+        case 2, 1:
+            hint = "It may want to know who the user is: px nodes add has --user and others."
         case _ if result == 2:
             hint = "The PACS is busy: try again later, with fewer associations at once."
         case _:

@@ -23,6 +23,7 @@ from pypx.errors import (
     PeerTimeoutError,
     PypxError,
     RemoteProtocolError,
+    StoppingError,
 )
 from pypx.net.channel import Channel
 from pypx.net.limits import AcceptorLimits
@@ -39,14 +40,14 @@ from pypx.values import frozen
 if TYPE_CHECKING:
     from pypx.net.tls import TlsSocket
 
-__all__ = ["Caller", "Provider", "ServedAssociation", "Service"]
+__all__ = ["Caller", "Provider", "Refusal", "ServedAssociation", "Service"]
 
 _CLOSE_WAIT = 1.0  # seconds that a peer has to close after our last PDU
 _POLL = 0.25  # seconds after which a silent association looks whether the server is stopping
 _STOPPING = "The listener is stopping."
 
 Service = Callable[["ServedAssociation", MessageReceived], None]
-Negotiate = Callable[[AAssociateRQ, "Caller"], AAssociateAC | AAssociateRJ]
+Negotiate = Callable[[AAssociateRQ, "Caller"], "AAssociateAC | AAssociateRJ | Refusal"]
 
 
 @frozen
@@ -62,6 +63,21 @@ class Caller:
     names: tuple[str, ...] = ()
 
 
+@frozen
+class Refusal:
+    """A rejection with its reason, which the peer does not get to know.
+
+    Attributes:
+        answer: What is sent.
+        reason: For our log, without a full stop.
+        kind: The error that the failure of the association becomes.
+    """
+
+    answer: AAssociateRJ
+    reason: str
+    kind: type[PypxError] = NetworkError
+
+
 class Provider(Protocol):
     """What an acceptor offers.
 
@@ -72,8 +88,10 @@ class Provider(Protocol):
 
     services: Mapping[type[Message], Service]
 
-    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
-        """Answer an association request."""
+    def negotiate(
+        self, request: AAssociateRQ, caller: Caller
+    ) -> AAssociateAC | AAssociateRJ | Refusal:
+        """Answer an association request; it may take its time, in the association's thread."""
         ...
 
     def began(self, association: ServedAssociation) -> None:
@@ -105,7 +123,7 @@ class ServedAssociation:
         failure: Why the association did not end by release; None while all is well.
         started: When it was accepted, monotonic seconds.
         record: For the provider to note what it served.
-        refusal: Why the association is rejected, if it is for a limit.
+        refusal: Why the association is rejected, where more is known than the answer says.
     """
 
     def __init__(
@@ -162,7 +180,7 @@ class ServedAssociation:
             self._events = self._channel.receive(min(self._idle_timeout - idle, _POLL))
             self._position = 0
             if self._stopping and not self._events and not self.busy:
-                raise NetworkError(_STOPPING)
+                raise StoppingError(_STOPPING)
         event = self._events[self._position]
         self._position += 1
         self._raise_if_ended(event)
@@ -271,7 +289,7 @@ class ServedAssociation:
         """Wait for the next message; its data set, if any, is then to be read."""
         if self._stopping and self._position >= len(self._events) and not self.busy:
             # A peer that sends one object after the other is never silent; this is between two.
-            raise NetworkError(_STOPPING)
+            raise StoppingError(_STOPPING)
         event = self._next_event()
         if not isinstance(event, MessageReceived):
             raise RemoteProtocolError(
@@ -364,10 +382,13 @@ class ServedAssociation:
         self._look_ahead()
         caller = Caller(self.host, self._tls.peer_names if self._tls is not None else ())
         answer = check_request(request) or self._check_contexts() or negotiate(request, caller)
+        kind: type[PypxError] = NetworkError
+        if isinstance(answer, Refusal):
+            self.refusal, kind, answer = answer.reason, answer.kind, answer.answer
         if isinstance(answer, AAssociateRJ):
             association.reject(answer, time.monotonic())
             reason = f": {self.refusal}" if self.refusal else ""
-            self.failure = NetworkError(f"We rejected the association{reason}.")
+            self.failure = kind(f"We rejected the association{reason}.")
             return False
         self.contexts = accepted_contexts(request, answer)
         self._channel.session.accept_contexts(frozenset(self.contexts))

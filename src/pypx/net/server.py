@@ -13,22 +13,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pypx.dimse.session import Session
-from pypx.errors import ConfigError, ConnectionLostError, PypxError
-from pypx.net.channel import Channel
+from pypx.errors import ConfigError
+from pypx.net.accepted import accepted, context_of, serve
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import Caller, Provider, ServedAssociation
-from pypx.ul.association import Association, Role
-from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ
-from pypx.ul.reader import Limits
+from pypx.net.served import Provider, ServedAssociation
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from pypx.net.tls import TlsSocket
     from pypx.net.tls_settings import ServerTls
 
 __all__ = ["Server", "can_share_port", "reserve"]
@@ -66,11 +60,7 @@ class Server:
         share_port: bool = False,
         tls: ServerTls | None = None,
     ) -> None:
-        self._context: SSLContext | None = None
-        if tls is not None:
-            from pypx.net.tls import server_context  # heavy, and most listeners have none
-
-            self._context = server_context(tls)
+        self._context = context_of(tls)
         self._provider = provider
         self._limits = limits
         self._seats = seats or Seats(limits)
@@ -104,17 +94,7 @@ class Server:
             self._begin(sock, address[0])
 
     def _begin(self, sock: socket.socket, host: str) -> None:
-        limits = self._limits
-        association = Association(
-            Role.ACCEPTOR,
-            artim_timeout=limits.artim_timeout,
-            pdu_timeout=limits.pdu_timeout,
-            limits=Limits(limits.max_request, limits.max_pdu, limits.max_user_information),
-        )
-        session = Session(association, command_limit=limits.max_command)
-        secure = self._secure(sock, host)
-        channel = Channel(secure or sock, session, send_timeout=limits.send_timeout)
-        served = ServedAssociation(channel, host, limits, secure)
+        served = accepted(sock, host, self._limits, self._context)
         thread = threading.Thread(
             target=self._run, args=(served,), name="px-association", daemon=True
         )
@@ -127,16 +107,8 @@ class Server:
             _log.warning("cannot serve a connection: %s", error)
             with self._lock:
                 del self._associations[served]
-            channel.close()
+            served.close()
             time.sleep(_ACCEPT_PAUSE)
-
-    def _secure(self, sock: socket.socket, host: str) -> TlsSocket | None:
-        """Give the socket with TLS over it; the thread of the association shakes hands."""
-        if self._context is None:
-            return None
-        from pypx.net.tls import TlsSocket
-
-        return TlsSocket(sock, self._context, peer=host, server_side=True)
 
     def _make_room(self) -> None:
         """Close the connection that has waited longest for its request, if too many do."""
@@ -149,61 +121,25 @@ class Server:
             waiting[0].cut(reason)
 
     def _run(self, served: ServedAssociation) -> None:
-        seated = False
-
-        def negotiate(request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
-            nonlocal seated
-            served.refusal = self._seats.take(caller.host)
-            if served.refusal:
-                # PS3.8 Table 9-21: transient, by the presentation layer, local limit exceeded.
-                return AAssociateRJ(2, 3, 2)
-            seated = True
-            answer = self._provider.negotiate(request, caller)
-            if isinstance(answer, AAssociateRJ):  # and waits for its end, which takes no seat
-                leave()
-            return answer
-
-        def leave() -> None:
-            """Give the seat up, before the peer knows that it may come again."""
-            nonlocal seated
-            if seated:
-                seated = False
-                self._seats.leave(served.host)
-
         try:
-            served.run(self._provider, negotiate, leave)
-        except Exception:  # noqa: BLE001
-            # A receiver never dies of one association: whatever went wrong in this
-            # one is a defect of ours, told with its traceback, and the others go on.
-            _log.exception("an association from %s ended by a defect of pypx", served.host)
-            served.abort()
-        finally:
-            served.close()
-            leave()
-            try:
-                if served.request is not None:
-                    self._provider.ended(served)
-                elif served.failure is not None:
-                    self._tell_stranger(served, served.failure)
-            finally:  # only now: a stop waits for all that was told
-                with self._lock:
-                    del self._associations[served]
-                    if served.contexts:
-                        self._last_activity = max(self._last_activity, served.last_read)
+            serve(served, self._provider, self._seats)
+        finally:  # only now: a stop waits for all that was told
+            with self._lock:
+                del self._associations[served]
+                if served.contexts:
+                    self._last_activity = max(self._last_activity, served.last_read)
 
-    @staticmethod
-    def _tell_stranger(served: ServedAssociation, failure: PypxError) -> None:
-        """Log a connection that came to no request."""
-        # Load balancers and monitors look whether the port is open, and say nothing.
-        looked = served.is_silent and isinstance(failure, ConnectionLostError)
-        level = logging.DEBUG if looked else logging.WARNING
-        _log.log(level, "a connection from %s: %s", served.host, failure.message)
+    def last_activity(self, of: Callable[[ServedAssociation], bool] | None = None) -> float:
+        """Give the monotonic time at which bytes last came over an accepted association.
 
-    def last_activity(self) -> float:
-        """Give the monotonic time at which bytes last came over an accepted association."""
+        Args:
+            of: Which ones of those that are open count; None for all, also those that are over.
+        """
         with self._lock:
-            running = [served.last_read for served in self._associations if served.contexts]
-            return max([self._last_activity, *running])
+            accepted = [served for served in self._associations if served.contexts]
+            if of is not None:
+                return max((served.last_read for served in accepted if of(served)), default=0.0)
+            return max([self._last_activity, *(served.last_read for served in accepted)])
 
     def stop(self, grace: float = 0.0) -> None:
         """Stop accepting, and let messages that are under way end.

@@ -22,6 +22,7 @@ from pypx.address import Address
 from pypx.errors import ConfigError, PeerTimeoutError, TlsError
 from pypx.net.connection import Secure
 from pypx.net.tls_settings import ClientTls, ServerTls
+from pypx.secret import resolve
 
 __all__ = ["TlsSocket", "client_context", "securing", "server_context"]
 
@@ -74,7 +75,7 @@ def client_context(settings: ClientTls) -> ssl.SSLContext:
     else:
         _load_ca(context, settings.ca)
     if settings.certificate is not None:
-        _load_own(context, settings.certificate, settings.key)
+        _load_own(context, settings.certificate, settings.key, settings.passphrase)
     return context
 
 
@@ -86,7 +87,7 @@ def server_context(settings: ServerTls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context, settings.minimum)
-    _load_own(context, settings.certificate, settings.key)
+    _load_own(context, settings.certificate, settings.key, settings.passphrase)
     if settings.ca is not None:
         _load_ca(context, settings.ca)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -101,15 +102,18 @@ def _restrict(context: ssl.SSLContext, minimum: str) -> None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 
 
-def _load_own(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+def _load_own(
+    context: ssl.SSLContext, certificate: str, key: str | None, passphrase: str | None
+) -> None:
+    secret = resolve(passphrase, "The key of TLS") if passphrase else ""
     try:
-        # A key with a passphrase would have the program wait for somebody at a terminal.
-        context.load_cert_chain(certificate, key, password=lambda: b"")
+        # Without a function, the program would wait for somebody at a terminal.
+        context.load_cert_chain(certificate, key, password=lambda: secret)
     except ssl.SSLError as error:
         files = certificate if key is None else f"{certificate} and {key}"
         raise ConfigError(
             f"{files} are no certificate and its key: {_openssl_reason(error)}.",
-            hint="Both in PEM, the key without a passphrase.",
+            hint='Both in PEM; a key with a passphrase needs passphrase = "file:…".',
         ) from None
     except OSError as error:
         missing = key if key is not None and not os.access(key, os.R_OK) else certificate
@@ -160,6 +164,8 @@ class TlsSocket:
         checked = name if context.check_hostname else None
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side, checked)
         self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._waiting = memoryview(b"")  # encrypted, and not taken by the kernel yet
+        self._stuck = 0  # bytes of a call that is to be repeated
         self._failure: ssl.SSLError | None = None
 
     def handshake(self, timeout: float) -> None:
@@ -220,10 +226,10 @@ class TlsSocket:
         return size
 
     def _flush(self) -> None:
-        while self._leaving.pending:
-            waiting = memoryview(self._leaving.read())
-            while waiting:
-                waiting = waiting[self._socket.send(waiting) :]
+        while self._waiting or self._leaving.pending:
+            if not self._waiting:
+                self._waiting = memoryview(self._leaving.read())
+            self._waiting = self._waiting[self._socket.send(self._waiting) :]
 
     def refusal(self) -> TlsError:
         """Say why a peer ended the connection before it said anything.
@@ -286,14 +292,21 @@ class TlsSocket:
         return done
 
     def sendmsg(self, buffers: Iterable[bytes | memoryview]) -> int:
-        """Send all of the buffers; give how many bytes they have."""
-        sent = 0
-        for buffer in buffers:
-            view = memoryview(buffer)
-            for start in range(0, len(view), _RECORD):
-                self._tls.write(view[start : start + _RECORD])
-            sent += len(view)
+        """Send all of the buffers; give how many bytes they have.
+
+        Raises:
+            BlockingIOError: The peer took not all of it in the time of SO_SNDTIMEO. They are
+                encrypted already: call it again with the same ones.
+            OSError: The connection is broken.
+        """
+        if not self._stuck:
+            for buffer in buffers:
+                view = memoryview(buffer)
+                for start in range(0, len(view), _RECORD):
+                    self._tls.write(view[start : start + _RECORD])
+                self._stuck += len(view)
         self._flush()
+        sent, self._stuck = self._stuck, 0
         return sent
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:

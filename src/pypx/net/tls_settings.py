@@ -22,6 +22,8 @@ class ClientTls:
         verify: Whether the certificate of the peer is checked.
         name: The name that its certificate must have, where that is not the host.
         minimum: The oldest version that is taken, ``1.2`` or ``1.3``.
+        passphrase: Where that of the key is: ``env:NAME``, ``file:PATH``,
+            ``keyring:SERVICE/USER``; never the passphrase itself.
     """
 
     ca: str | None = None
@@ -30,6 +32,7 @@ class ClientTls:
     verify: bool = True
     name: str | None = None
     minimum: str = "1.2"
+    passphrase: str | None = None
 
 
 @frozen
@@ -42,9 +45,11 @@ class ServerTls:
         ca: A file of certificates: who associates must have one that leads to one of them. None
             takes anybody.
         minimum: As above.
+        passphrase: As above.
     """
 
     certificate: str
     key: str | None = None
     ca: str | None = None
     minimum: str = "1.2"
+    passphrase: str | None = None

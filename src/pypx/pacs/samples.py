@@ -1,6 +1,6 @@
 """Three small studies for the demo and for tests: drawn here, of nobody.
 
-In: an archive. Out: the same instances in it at every call: a CT of one series,
+In: an archive, or a folder. Out: the same instances in it at every call: a CT of one series,
 an MR of two, and a digital radiograph, with names in three scripts.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 import uuid
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 
 from pypx.archive import Archive, Source
 from pypx.dicom import uids
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
 from pypx.dicom.header import HeaderScan
-from pypx.dicom.part10 import FileMeta
+from pypx.dicom.part10 import FileMeta, encode_preamble_and_meta
+from pypx.errors import ArchiveError
 from pypx.values import frozen
 
-__all__ = ["SAMPLE_INSTANCES", "write_samples"]
+__all__ = ["SAMPLE_INSTANCES", "write_sample_files", "write_samples"]
 
 _SIZE = 64  # rows and columns
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -106,6 +108,32 @@ def write_samples(archive: Archive) -> None:
         with archive.begin(meta) as incoming:
             incoming.write(data_set)
             incoming.commit(scan.finish(), Source(calling_ae_title="SAMPLES"))
+
+
+def write_sample_files(folder: Path) -> None:
+    """Write the samples as files of their own: ``DEMO-001-1-001.dcm``, with patient and series.
+
+    Args:
+        folder: Made if it is not there; files of these names are replaced.
+
+    Raises:
+        ArchiveError: There is no room or no right to write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, (meta, data_set) in zip(_names(), _instances(), strict=True):
+            (folder / name).write_bytes(encode_preamble_and_meta(meta) + data_set)
+    except OSError as error:
+        raise ArchiveError(
+            f"The samples cannot be written to {folder}: {error.strerror or error}."
+        ) from None
+
+
+def _names() -> Iterator[str]:
+    for study in _STUDIES:
+        for series_number, series in enumerate(study.series, start=1):
+            for number in range(1, series.instances + 1):
+                yield f"{study.attributes['PatientID']}-{series_number}-{number:03}.dcm"
 
 
 def _uid(*path: object) -> str:

@@ -1,8 +1,8 @@
-"""Who may send to us: rules of calling AE title and network.
+"""Who may send to us: rules of calling AE title, network, user and certificate.
 
-In: rules as users write them, and AE titles with the address that they come from
-and the names of the TLS certificate. Out: yes or no. An AE title is a label that
-anybody can claim; a rule that names a network says more, one that names a
+In: rules as users write them, and AE titles with the address that they come from, the user
+who was verified, and the names of the TLS certificate. Out: yes or no. An AE title is a label
+that anybody can claim; a rule that names a network says more, one that names a user or a
 certificate most.
 """
 
@@ -18,11 +18,13 @@ from pypx.net.served import Caller
 from pypx.ul.pdu import AAssociateRJ, AAssociateRQ
 from pypx.values import frozen
 
-__all__ = ["AllowRule", "is_loopback", "refusal"]
+__all__ = ["AllowRule", "fitting", "is_loopback"]
 
 _ANY = "*"
 _SHAPE = "AET@HOST, AET@NETWORK/BITS or AET@*, for example ORTHANC@10.1.2.0/24 or *@10.1.2.3"
-_WORDS = re.compile(r"(?P<who>.+?)(?: to (?P<called>.+?))?(?: tls (?P<name>\S+))?")
+_WORDS = re.compile(
+    r"(?P<who>.+?)(?: to (?P<called>.+?))?(?: as (?P<user>\S+))?(?: tls (?P<name>\S+))?"
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,19 +54,22 @@ class AllowRule:
         network: Where it must come from; None for anywhere.
         called: What it must call us; None for anything.
         name: A name that its TLS certificate must have; None for any, or for no TLS.
+        user: The user that it must be, by name and password (PS3.7 §D.3.3.7), or ``*`` for any
+            user; None where it need not be one.
     """
 
     ae_title: str
     network: Network | None
     called: str | None = None
     name: str | None = None
+    user: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> AllowRule:
         """Read ``AET@NETWORK``, where either side may be ``*``.
 
-        ``to CALLED`` and ``tls NAME`` may follow: what we must be called, and a name that the
-        TLS certificate of the peer must have.
+        ``to CALLED``, ``as USER`` and ``tls NAME`` may follow, in this order: what we must be
+        called, the user that the peer must be, and a name that its TLS certificate must have.
 
         Raises:
             ConfigError: The text has another shape, or the host is no address.
@@ -73,14 +78,15 @@ class AllowRule:
         who = words["who"] if words else ""
         called = check_ae_title(words["called"]) if words and words["called"] else None
         name = words["name"] if words else None
+        user = words["user"] if words else None
         title, at, host = who.rpartition("@")
         if not at or not title or not host:
             raise ConfigError(f"{text!r} is no rule.", hint=f"Write {_SHAPE}.")
         title = title if title == _ANY else check_ae_title(title)
         if host == _ANY:
-            return cls(title, None, called, name)
+            return cls(title, None, called, name, user)
         try:
-            return cls(title, ipaddress.ip_network(host, strict=False), called, name)
+            return cls(title, ipaddress.ip_network(host, strict=False), called, name, user)
         except ValueError:
             raise ConfigError(
                 f"{host!r} in the rule {text!r} is no address or network.",
@@ -101,18 +107,21 @@ class AllowRule:
             return False
         return self.network is None or _address(host) in self.network
 
+    def admits(self, user: str | None) -> bool:
+        """Whether it lets this user associate; None stands for nobody whom we know."""
+        return self.user is None or (user is not None and self.user in (_ANY, user))
+
     def calls(self, called_ae_title: str) -> bool:
         """Whether it lets a peer call us so."""
         return self.called in (None, called_ae_title)
 
 
-def refusal(
+def fitting(
     rules: Iterable[AllowRule], request: AAssociateRQ, caller: Caller
-) -> AAssociateRJ | None:
-    """Give the answer to a peer that no rule lets associate; None to one that may."""
+) -> list[AllowRule] | AAssociateRJ:
+    """Give the rules that fit a peer, whichever user it is, or the answer where none does."""
     calling, called = request.calling_ae_title, request.called_ae_title
     matching = [one for one in rules if one.matches(calling, caller.host, names=caller.names)]
-    if any(rule.calls(called) for rule in matching):
-        return None
+    found = [rule for rule in matching if rule.calls(called)]
     # PS3.8 Table 9-21: permanent, service-user, calling or called AE title not recognised.
-    return AAssociateRJ(1, 1, 7 if matching else 3)
+    return found or AAssociateRJ(1, 1, 7 if matching else 3)

@@ -32,6 +32,7 @@ class InstanceReceived(NamedTuple):
         move_originator_ae_title: Whose C-MOVE it is part of (PS3.7 Table 9.1-1), as the sender
             says; empty where it does not.
         move_originator_message_id: Of that C-MOVE; 0 where the sender does not say.
+        sop_class_uid: As it is stored, likewise.
     """
 
     association_id: str
@@ -46,6 +47,7 @@ class InstanceReceived(NamedTuple):
     comment: str = ""
     move_originator_ae_title: str = ""
     move_originator_message_id: int = 0
+    sop_class_uid: str = ""
 
     @property
     def is_stored(self) -> bool:
@@ -94,12 +96,16 @@ class AssociationBegan:
         host: Address of the peer.
         calling_ae_title: What it calls itself.
         called_ae_title: What it calls us.
+        user: Which of our users it is, by password; empty where that was not asked.
+        is_ours: Whether we asked for it: that of a C-GET.
     """
 
     association_id: str
     host: str
     calling_ae_title: str
     called_ae_title: str
+    user: str = ""
+    is_ours: bool = False
 
 
 @frozen
@@ -114,6 +120,8 @@ class AssociationSummary:
         totals: The instances.
         seconds: From its connection to its end.
         error: Why it did not end by release; None where it did.
+        user: Which user it is; where the association was rejected, which it claims to be.
+        is_ours: Whether we asked for it: that of a C-GET.
     """
 
     association_id: str
@@ -123,6 +131,8 @@ class AssociationSummary:
     totals: Totals
     seconds: float
     error: PypxError | None
+    user: str = ""
+    is_ours: bool = False
 
 
 class Observer(Protocol):

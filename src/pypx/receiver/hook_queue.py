@@ -25,7 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pypx.archive.files import FILE_MODE, FOLDER_MODE, sync_folder, write_all
+from pypx.archive.files import sync_folder, write_all
+from pypx.modes import file_mode, folder_mode
 from pypx.receiver.completion import SeriesComplete
 from pypx.receiver.hook_delivery import Delivery
 
@@ -53,7 +54,8 @@ def make_private(folder: Path) -> None:
     """Make a folder that others may not read, and those above it."""
     if not folder.is_dir():
         make_private(folder.parent)
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.mkdir(mode=folder_mode(), exist_ok=True)
+        folder.chmod(folder_mode())  # mkdir() subtracts the umask
 
 
 def write_file(path: Path, document: Mapping[str, Any], *, durable: bool) -> None:
@@ -62,8 +64,9 @@ def write_file(path: Path, document: Mapping[str, Any], *, durable: bool) -> Non
     data = json.dumps(document, ensure_ascii=True, indent=2).encode() + b"\n"
     part = path.with_name(f".{path.name}{_PART}")
     try:
-        fd = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, FILE_MODE)
+        fd = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, file_mode())
         try:
+            os.fchmod(fd, file_mode())
             write_all(fd, [data])
             if durable:
                 os.fsync(fd)

@@ -30,7 +30,8 @@ class HookSettings:
         command: The program and its arguments.
         webhook: The address.
         headers: More headers for the webhook. ``${NAME}`` in them, and in the address, stands
-            for an environment variable.
+            for an environment variable; a header may be ``env:NAME``, ``file:PATH`` or
+            ``keyring:SERVICE/USER`` as a whole.
         timeout: Seconds that the command may run, or that the webhook may be silent.
     """
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pypx.errors import ConfigError
 from pypx.receiver.hook_delivery import Delivery, Ending, Outcome
 from pypx.receiver.hook_settings import HookSettings
+from pypx.secret import is_reference, resolve
 
 if TYPE_CHECKING:
     import httpx
@@ -43,7 +44,7 @@ class WebhookHook:
         self.name = settings.name
         self._url = _expanded(settings.name, settings.webhook, environ)
         self._headers = {
-            name.encode(): _expanded(settings.name, value, environ).strip().encode()
+            name.encode(): _secret(settings.name, value, environ).strip().encode()
             for name, value in settings.headers.items()
         }
         self._timeout = settings.timeout
@@ -96,6 +97,13 @@ def _user_agent() -> bytes:
     from pypx.version import __version__
 
     return f"pypx/{__version__}".encode()
+
+
+def _secret(hook: str, text: str, environ: Mapping[str, str]) -> str:
+    """Give the value of a header: a secret that it names, or a text with variables."""
+    if is_reference(text):
+        return resolve(text, f"The hook {hook}", environ)
+    return _expanded(hook, text, environ)
 
 
 def _expanded(hook: str, text: str, environ: Mapping[str, str]) -> str:

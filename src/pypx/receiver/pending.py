@@ -20,7 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pypx.archive.files import FILE_MODE, unique
+from pypx.archive.files import unique
+from pypx.modes import file_mode
 from pypx.receiver.completion import SeriesComplete
 from pypx.receiver.hook_queue import make_private, try_lock, write_file
 
@@ -60,7 +61,8 @@ class PendingSeries:
         self._folder = self._parent / f"{os.getpid()}-{unique()}"
         make_private(self._folder)
         flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
-        self._owner = os.open(self._folder / _OWNER, flags, FILE_MODE)
+        self._owner = os.open(self._folder / _OWNER, flags, file_mode())
+        os.fchmod(self._owner, file_mode())
         try_lock(self._owner)
 
     def remove(self, event_id: str) -> None:

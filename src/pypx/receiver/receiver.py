@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pypx.address import DEFAULT_AE_TITLE, check_ae_title
 from pypx.archive import Archive
 from pypx.dicom import uids
 from pypx.dimse.assembler import MessageReceived
 from pypx.dimse.messages import CEchoRQ, CStoreRQ, Message
-from pypx.errors import ConfigError, PeerLimitError
+from pypx.errors import ConfigError, PeerLimitError, UserIdentityError
 from pypx.net.acceptor import acceptance, choose_uncompressed, serve_echo
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
-from pypx.net.served import Caller, ServedAssociation, Service
+from pypx.net.served import Caller, Refusal, ServedAssociation, Service
 from pypx.net.server import Server
+from pypx.net.single import Single
 from pypx.net.tls_settings import ServerTls
-from pypx.receiver.allow import AllowRule, is_loopback, refusal
+from pypx.receiver.allow import AllowRule, fitting, is_loopback
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
@@ -35,17 +38,28 @@ from pypx.receiver.events import (
 from pypx.receiver.store import answer_store, event_of, receive_instance
 from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, ContextResult
 
+if TYPE_CHECKING:
+    from pypx.receiver.identities import Identities
+    from pypx.ul.user_information import UserIdentityAC
+
 __all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
 
 
-def check_rules(host: str, allow: Sequence[AllowRule], *, allow_any: bool = False) -> None:
-    """Refuse a listener that others reach and that has no rule.
+def check_rules(
+    host: str, allow: Sequence[AllowRule], *, allow_any: bool = False, users: str | None = None
+) -> None:
+    """Refuse a listener that others reach and that has no rule, or whose users are not known.
 
     Raises:
-        ConfigError: It would take files from anybody.
+        ConfigError: It would take files from anybody, or a rule names a user and there are none.
     """
+    if users is None and any(rule.user is not None for rule in allow):
+        raise ConfigError(
+            "A rule says which user may send, and there is no file of users.",
+            hint='users = "FILE" in [listen], or --users FILE; px users add makes it.',
+        )
     if not (allow or allow_any or is_loopback(host)):
         raise ConfigError(
             f"A listener on {host or 'all interfaces'} would take files from anybody.",
@@ -70,10 +84,11 @@ def choose_transfer_syntax(proposed: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _Record:
-    """What is noted of one association."""
+    """What is noted of one association; ``request`` is the C-STORE under way."""
 
     association_id: str = ""
     totals: Totals = field(default_factory=Totals)
+    request: CStoreRQ | None = None
 
 
 class Receiver:
@@ -93,6 +108,10 @@ class Receiver:
         observer: Who hears of associations and instances.
         share_port: Receivers in other processes of this user listen on the port as well.
         tls: Certificates, for a listener that speaks only TLS.
+        users: A file of users (:mod:`pypx.receiver.users`). The password of whoever sends one is
+            verified, and a wrong one refused; who has to send one is for ``allow`` to say.
+        connection: Serve this connection, which somebody else has accepted, and listen nowhere;
+            the arguments that say where are not heeded then.
 
     Attributes:
         host: What is bound.
@@ -118,8 +137,11 @@ class Receiver:
         observer: Observer | None = None,
         share_port: bool = False,
         tls: ServerTls | None = None,
+        users: str | None = None,
+        connection: socket.socket | None = None,
     ) -> None:
-        check_rules(host, allow, allow_any=allow_any)
+        if connection is None:
+            check_rules(host, allow, allow_any=allow_any, users=users)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -132,18 +154,29 @@ class Receiver:
         self._allow_any = allow_any
         self._allow = () if allow_any else tuple(allow)
         self._observer = observer
+        self._users = users
+        self._identities: Identities | None = None
+        if users is not None:
+            from pypx.receiver.identities import Identities  # heavy, and most have none
+            from pypx.receiver.users import Users
+
+            self._identities = Identities(Users(users))
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = Server(
-            host,
-            port,
-            self,
-            limits=limits,
-            seats=seats,
-            share_port=share_port,
-            tls=tls,
-        )
+        self._server: Server | Single
+        if connection is None:
+            self._server = Server(
+                host, port, self, limits=limits, seats=seats, share_port=share_port, tls=tls
+            )
+        else:
+            self._server = Single(connection, self, limits=limits, tls=tls)
         self.host, self.port = self._server.host, self._server.port
+        if connection is not None:
+            try:
+                check_rules(self.host, allow, allow_any=allow_any, users=users)
+            except ConfigError:
+                self._server.stop()
+                raise
 
     def __enter__(self) -> Receiver:
         self.start()
@@ -160,6 +193,13 @@ class Receiver:
         """Stop accepting; instances under way have ``grace`` seconds to end."""
         self._server.stop(grace)
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the one connection that is served; say whether it has come.
+
+        A receiver that listens has no such end.
+        """
+        return isinstance(self._server, Single) and self._server.wait(timeout)
+
     def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
         """Take other rules and another limit, from any thread.
 
@@ -172,7 +212,7 @@ class Receiver:
         Raises:
             ConfigError: The address would be open to anybody; nothing is changed then.
         """
-        check_rules(self.host, allow, allow_any=self._allow_any)
+        check_rules(self.host, allow, allow_any=self._allow_any, users=self._users)
         self._allow = () if self._allow_any else tuple(allow)
         self._min_free = min_free
 
@@ -185,10 +225,72 @@ class Receiver:
         """Give the monotonic time at which bytes last came from a peer that associated."""
         return self._server.last_activity()
 
-    def negotiate(self, request: AAssociateRQ, caller: Caller) -> AAssociateAC | AAssociateRJ:
+    def last_activity_for(self, originator: tuple[str, int]) -> float:
+        """Give the monotonic time at which bytes last came of an instance that is under way.
+
+        Args:
+            originator: AE title and message ID of the C-MOVE that it must be part of, as its
+                sender says; one of which it says nothing may be, too (PS3.7 §9.1.1.1).
+        """
+
+        def is_part(association: ServedAssociation) -> bool:
+            request = getattr(association.record, "request", None)
+            if request is None:
+                return False
+            named = request.move_originator_application_entity_title
+            return not named or (named, request.move_originator_message_id) == originator
+
+        return self._server.last_activity(is_part)
+
+    def negotiate(
+        self, request: AAssociateRQ, caller: Caller
+    ) -> AAssociateAC | AAssociateRJ | Refusal:
         """Answer an association request (PS3.8 §7.1)."""
-        refused = refusal(self._allow, request, caller) if self._allow else None
-        return refused or acceptance(request, self._choose, maximum_length=self._limits.max_pdu)
+        rules = fitting(self._allow, request, caller) if self._allow else []
+        if isinstance(rules, AAssociateRJ):
+            return rules
+        response: UserIdentityAC | None = None
+        if self._identities is not None:
+            found = self._identify(self._identities, rules, request, caller)
+            if isinstance(found, Refusal):
+                return found
+            response = found
+        return acceptance(
+            request,
+            self._choose,
+            maximum_length=self._limits.max_pdu,
+            user_identity=response,
+        )
+
+    def _identify(
+        self,
+        identities: Identities,
+        rules: Sequence[AllowRule],
+        request: AAssociateRQ,
+        caller: Caller,
+    ) -> UserIdentityAC | Refusal | None:
+        """Look who the user is; give the positive response, if one is asked for and due."""
+        from pypx.receiver.identities import NOT_AUTHORIZED, unproven
+        from pypx.ul.user_information import UserIdentityAC
+
+        identity = request.user_information.user_identity
+        user = identities.verify(identity, caller.host)
+        if isinstance(user, Refusal):
+            return user
+        if rules and not any(rule.admits(user) for rule in rules):
+            reason = unproven(identity) if user is None else f"no rule lets the user {user!r} in"
+            return Refusal(NOT_AUTHORIZED, reason, UserIdentityError)
+        is_asked = getattr(identity, "positive_response_requested", False)
+        return UserIdentityAC() if is_asked and user is not None else None
+
+    def _user_of(self, association: ServedAssociation) -> str:
+        """Give the name of its user, where we look at them; of one that was accepted it is true."""
+        if self._identities is None or association.request is None:
+            return ""
+        from pypx.receiver.identities import claimed, is_password
+
+        identity = association.request.user_information.user_identity
+        return claimed(identity) if is_password(identity) or not association.contexts else ""
 
     def _choose(self, abstract_syntax: str, proposed: tuple[str, ...]) -> str | ContextResult:
         """Accept verification, and every class that is or may be a storage class."""
@@ -204,7 +306,8 @@ class Receiver:
         association.record = _Record(number)
         if self._observer is not None:
             calling, called = association.calling_ae_title, association.called_ae_title
-            event = AssociationBegan(number, association.host, calling, called)
+            user = self._user_of(association)
+            event = AssociationBegan(number, association.host, calling, called, user)
             self._observer.association_began(event)
 
     def _store(self, association: ServedAssociation, received: MessageReceived) -> None:
@@ -214,6 +317,7 @@ class Receiver:
         assert isinstance(record, _Record)  # began() has set it
         self._check_number(record)
         started = time.monotonic()
+        record.request = request
         result = receive_instance(
             association,
             received.context_id,
@@ -227,6 +331,7 @@ class Receiver:
         record.totals.add(event)
         with self._lock:
             self.totals.add(event)
+        record.request = None
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)
@@ -251,5 +356,6 @@ class Receiver:
                 totals=replace(record.totals),
                 seconds=time.monotonic() - association.started,
                 error=association.failure,
+                user=self._user_of(association),
             )
         )

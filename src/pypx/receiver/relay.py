@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from pypx.errors import PypxError
+from pypx.modes import DEFAULT_UMASK
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
 from pypx.net.tls_settings import ServerTls
@@ -57,8 +58,10 @@ class Task:
         allow_any: Whether rules are not needed.
         limits: What a peer may ask; the number of associations holds over all workers.
         tls: Certificates, where only TLS is spoken.
+        users: The file of users; None where nobody is asked for one.
         min_free: Bytes that the disk must have left.
         grace: Seconds that associations have to end when the supervisor has died.
+        umask: Who may not read what is kept, in octal digits.
         log_level: What is logged below it is not told.
     """
 
@@ -73,8 +76,10 @@ class Task:
     allow_any: bool = False
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    users: str | None = None
     min_free: int = 0
     grace: float = 10.0
+    umask: str = DEFAULT_UMASK
     log_level: int = logging.WARNING
 
 

@@ -58,7 +58,9 @@ class Retrieved:
     ) -> None:
         self.totals = Totals()
         number = f"{os.getpid()}-get-{next(_numbers)}"
-        self._began = AssociationBegan(number, host, calling_ae_title, called_ae_title)
+        self._began = AssociationBegan(
+            number, host, calling_ae_title, called_ae_title, is_ours=True
+        )
         self._archive = archive
         self._min_free = min_free
         self._observer = observer
@@ -83,6 +85,7 @@ class Retrieved:
                 totals=replace(self.totals),
                 seconds=time.monotonic() - self._started,
                 error=None,
+                is_ours=True,
             )
         )
 

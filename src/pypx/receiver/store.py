@@ -262,6 +262,7 @@ def event_of(
             comment=result.comment,
             move_originator_ae_title=originator_ae_title,
             move_originator_message_id=originator_message_id,
+            sop_class_uid=request.affected_sop_class_uid,
         )
     return InstanceReceived(
         association_id,
@@ -276,4 +277,5 @@ def event_of(
         result.comment,
         originator_ae_title,
         originator_message_id,
+        request.affected_sop_class_uid,
     )

@@ -8,7 +8,8 @@ An association only leaves its event here, which takes a microsecond. A thread o
 the events in batches, so that it does not compete with those that receive. It notes each series
 down on the disk when it begins, and forgets that when the hooks have the event in their queue: a
 process that is killed leaves the list of the series that it had not reported, and the next one
-on the archive reports them, with the counts that the archive has.
+on the archive reports them, with the counts that the archive has. Before hooks are told, the
+files that stand beside a series (``archive/companions``) are written, if they are wanted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pypx.archive import Archive
 from pypx.archive.files import unique
@@ -26,6 +28,9 @@ from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceR
 from pypx.receiver.hooks import HOOKS_FOLDER, Hooks
 from pypx.receiver.pending import PendingSeries
 from pypx.values import replace
+
+if TYPE_CHECKING:
+    from pypx.archive.companions import Companions
 
 __all__ = ["Watch"]
 
@@ -47,6 +52,7 @@ class Watch:
         archive: Where the instances are; the caller closes it, after this.
         settle: Seconds of silence after which a series counts as whole.
         hooks: Who is told; the caller starts and closes them, around this.
+        companions: Who writes the files beside a series.
         on_series: Gets each event as well, in the thread of the watch; it may not raise.
         on_trouble: Gets a sentence when something cannot be noted down or told.
     """
@@ -57,17 +63,20 @@ class Watch:
         *,
         settle: float = 5.0,
         hooks: Hooks | None = None,
+        companions: Companions | None = None,
         on_series: Callable[[SeriesComplete], None] | None = None,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._archive = archive
         self._completion = Completion(settle)
         self._hooks = hooks
+        self._companions = companions
         self._on_series = on_series
         self._on_trouble = on_trouble
         self._pending = PendingSeries(archive.root / HOOKS_FOLDER)
         self._ids: dict[str, str] = {}  # of the series that are noted down
-        self._untold: list[SeriesComplete] = []
+        self._untold: list[SeriesComplete] = []  # to hooks
+        self._unmarked: list[SeriesComplete] = []  # by the files beside them
         self._retry_at = self._ask_index_at = 0.0
         self._is_troubled = False
         self._arrived: deque[tuple[float, _Event]] = deque()
@@ -146,7 +155,7 @@ class Watch:
 
     def _sleep_for(self) -> float | None:
         due = self._completion.next_due()
-        if self._untold:
+        if self._untold or self._unmarked:
             due = self._retry_at if due is None else min(due, self._retry_at)
         return None if due is None else max(due - time.monotonic(), 0.0)
 
@@ -174,12 +183,17 @@ class Watch:
             self._report(event)
 
     def _note_down(self, uid: str) -> None:
-        """Write down that a series arrives, for the case that this process is killed."""
-        if self._hooks is None or self._hooks.is_empty:
+        """Write down that a series arrives, also for the case that this process is killed."""
+        if self._companions is None and (self._hooks is None or self._hooks.is_empty):
             return
         event = self._completion.under_way(uid)
         if event is None:  # whole with its first instance: it is reported now
             return
+        if self._companions is not None:
+            try:
+                self._companions.begin(uid, event.path)
+            except (OSError, PypxError) as error:  # its end is another chance
+                self._trouble(f"Nothing can be written beside the series {uid}: {_why(error)}.")
         event = replace(_with_times(event), id=unique())
         try:
             self._pending.add(event)
@@ -195,8 +209,26 @@ class Watch:
         )
         if self._on_series is not None:
             self._on_series(event)
+        # Hooks may look for these files; but where they cannot be written, hooks do not wait.
+        done = self._complete(event)
+        if not done:
+            self._unmarked.append(event)
         if not self._fire(event):
             self._untold.append(event)
+        elif done:
+            self._pending.remove(event.id)
+
+    def _complete(self, event: SeriesComplete) -> bool:
+        if self._companions is None:
+            return True
+        uid = event.series_instance_uid
+        try:
+            self._companions.complete(uid, event.path)
+        except (OSError, PypxError) as error:
+            self._retry_at = time.monotonic() + _RETRY
+            self._trouble(f"Nothing can be written beside the series {uid}: {_why(error)}.")
+            return False
+        return True
 
     def _fire(self, event: SeriesComplete) -> bool:
         if self._hooks is None:
@@ -208,7 +240,6 @@ class Watch:
             self._trouble(f"The queue of the hooks cannot be written: {error.strerror or error}.")
             return False
         self._is_troubled = False
-        self._pending.remove(event.id)
         return True
 
     def _trouble(self, sentence: str) -> None:
@@ -218,8 +249,16 @@ class Watch:
             self._on_trouble(sentence)
 
     def _tell_untold(self) -> None:
-        if self._untold and time.monotonic() >= self._retry_at:
-            self._untold = [event for event in self._untold if not self._fire(event)]
+        if not (self._untold or self._unmarked) or time.monotonic() < self._retry_at:
+            return
+        waiting = [*self._untold, *self._unmarked]
+        self._untold = [event for event in self._untold if not self._fire(event)]
+        while self._unmarked and self._complete(self._unmarked[0]):
+            del self._unmarked[0]
+        still = {event.id for event in (*self._untold, *self._unmarked)}
+        for event in waiting:
+            if event.id not in still:
+                self._pending.remove(event.id)
 
     # The archive
 
@@ -246,7 +285,7 @@ class Watch:
 
     def _recover(self) -> None:
         """Report what processes that were killed had not."""
-        if self._hooks is None:
+        if self._hooks is None and self._companions is None:
             return
         try:
             self._pending.recover(self._report_recovered)
@@ -268,7 +307,13 @@ class Watch:
         )
         if self._on_series is not None:
             self._on_series(event)
-        return self._fire(event)
+        return all([self._complete(event), self._fire(event)])
+
+
+def _why(error: OSError | PypxError) -> str:
+    if isinstance(error, PypxError):
+        return error.message.rstrip(".")
+    return error.strerror or str(error)
 
 
 def _with_times(event: SeriesComplete) -> SeriesComplete:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 
 from pypx.archive import Archive
 from pypx.errors import PypxError
+from pypx.modes import set_umask
 from pypx.receiver.receiver import Receiver
 from pypx.receiver.relay import (
     Configure,
@@ -48,6 +49,7 @@ def main() -> int:
         task = receive(connection)
         assert isinstance(task, Task)
         _log_to(relay, task.log_level)
+        set_umask(task.umask)
         _work(task, connection, relay, SharedSeats(task.limits, table, place))
     except EOFError:  # the supervisor was quicker gone than we were here
         return 1
@@ -86,6 +88,7 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             observer=relay,
             share_port=True,
             tls=task.tls,
+            users=task.users,
         )
         receiver.start()
         relay.tell(Ready())

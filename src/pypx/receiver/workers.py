@@ -89,7 +89,7 @@ class Workers:
         on_note: Callable[[str], None],
         pause: float = 0.5,
     ) -> None:
-        check_rules(task.host, task.allow, allow_any=task.allow_any)
+        check_rules(task.host, task.allow, allow_any=task.allow_any, users=task.users)
         self._socket = reserve(task.host, task.port)
         self.host: str
         self.port: int
@@ -149,7 +149,7 @@ class Workers:
         Raises:
             ConfigError: The address would be open to anybody; nothing is changed then.
         """
-        check_rules(self.host, allow, allow_any=self.task.allow_any)
+        check_rules(self.host, allow, allow_any=self.task.allow_any, users=self.task.users)
         self.task = replace(self.task, allow=tuple(allow), min_free=min_free)
         for worker in self._workers:
             worker.tell(Configure(self.task.allow, min_free))
@@ -192,6 +192,7 @@ class _Open:
             totals=self.totals,
             seconds=time.monotonic() - self.started,
             error=NetworkError("The worker process that received it ended."),
+            user=self.began.user,
         )
 
 

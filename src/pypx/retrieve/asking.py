@@ -318,7 +318,10 @@ class Asker:
         def last() -> float:
             nonlocal seen, looked, at
             if landing.receiver is not None:
-                return unit.last
+                if unit.originator is None:
+                    return unit.last
+                # A large object may be under way for longer than anybody is silent.
+                return max(unit.last, landing.receiver.last_activity_for(unit.originator))
             now = time.monotonic()
             if now - looked >= 1.0:
                 looked, here = now, ledger.here(series)

@@ -20,6 +20,7 @@ from pypx.archive.transfers import Query, Standing, Transfer
 from pypx.client.requestor import Requestor
 from pypx.engine import Engine
 from pypx.net.connection import Timeouts
+from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
@@ -57,6 +58,7 @@ class Pacs:
         match_limit: After how many matches it ends an answer; None where that is not known.
         character_set: In which its text really is; None for the one that it declares.
         engine: What does the talking.
+        identity: Which user we are, for a PACS that asks for it.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Pacs:
     match_limit: int | None = None
     character_set: str | None = None
     engine: Engine = Engine()
+    identity: UserIdentity | None = None
 
 
 def fingerprint(request: Mapping[str, Any]) -> str:
@@ -113,6 +116,8 @@ def preparing(
     observer: Observer | None = None,
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
+    on_begin: Callable[[Query], None] = lambda _: None,
+    heard: Callable[[Requestor], Requestor] = lambda client: client,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
     detail: Callable[[str], None] = lambda _: None,
@@ -129,6 +134,8 @@ def preparing(
         observer: Who hears what arrives.
         promise: Hears how many instances of a series are to come.
         plan_only: Ask for nothing.
+        on_begin: Hears of each query before it is asked.
+        heard: Is shown each client that is made.
         on_query: Hears of each query that is done with.
         tell: Takes a line for the user; it is kept for the report as well.
         detail: Takes what only the curious want to know.
@@ -173,7 +180,7 @@ def preparing(
         )
 
         def make_client(first_message_id: int) -> Requestor:
-            return pacs.engine.client(
+            client = pacs.engine.client(
                 pacs.address,
                 calling_ae_title=pacs.calling_ae_title,
                 timeouts=pacs.timeouts,
@@ -181,7 +188,9 @@ def preparing(
                 first_message_id=first_message_id,
                 tls=pacs.tls,
                 character_set=pacs.character_set,
+                identity=pacs.identity,
             )
+            return heard(client)
 
         def make_planner(client: Requestor) -> Planner:
             return Planner(
@@ -221,6 +230,7 @@ def preparing(
             make_client=make_client,
             make_planner=make_planner,
             plan_only=plan_only,
+            on_begin=on_begin,
             on_query=on_query,
         )
         stack.callback(credit.close)

@@ -46,6 +46,7 @@ class Listening:
         allow: Who may send to it.
         limits: What a peer may ask of it.
         tls: Certificates, where it speaks only TLS.
+        users: Its file of users.
     """
 
     own: Address
@@ -53,6 +54,7 @@ class Listening:
     allow: tuple[AllowRule, ...] = ()
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    users: str | None = None
 
 
 def is_listening(own: Address, *, tls: bool = False) -> str | None:
@@ -83,7 +85,8 @@ def is_listening(own: Address, *, tls: bool = False) -> str | None:
             return ""  # it wants a certificate, which is not for probes
         raise
     except (AssociationRejectedError, StatusError) as error:
-        return error.message
+        refused = (getattr(error, "source", 0), getattr(error, "reason", 0))
+        return "" if refused == (2, 1) else error.message  # it wants a user; so for probes
     except PypxError as error:
         raise ConfigError(
             f"On {own.host}:{own.port} is no DICOM listener: {error.message}",
@@ -153,6 +156,7 @@ class Landing:
                 min_free=self._min_free,
                 observer=self._observer,
                 tls=listening.tls,
+                users=listening.users,
             )
             receiver.start()
             self.receiver = receiver

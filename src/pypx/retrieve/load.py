@@ -13,6 +13,7 @@ from pypx.values import frozen
 __all__ = ["Load", "Throttle", "Window"]
 
 _LONGEST_PAUSE = 30.0  # times the first one
+_LONGEST_AT_FIRST = 8.0  # the same, before anything came: it may be more than a load
 _CLIMB = 4.0  # times the usual time of an instance
 _IN_A_ROW = 3
 _GROW_AFTER = 4
@@ -36,6 +37,7 @@ class Load:
         self._pause = 0.0
         self._paused_until = float("-inf")
         self._usual: float | None = None
+        self._longest = pause * _LONGEST_AT_FIRST
         self._slow = self._good = 0
 
     def pause(self, now: float) -> float:
@@ -48,7 +50,7 @@ class Load:
         self._good = 0
         if now < self._paused_until:
             return  # requests that were under way at the same time say the same once more
-        self._pause = min(self._pause * 2 or self._first_pause, self._first_pause * _LONGEST_PAUSE)
+        self._pause = min(self._pause * 2 or self._first_pause, self._longest)
         self._paused_until = now + self._pause
 
     def succeeded(self, seconds: float, instances: int) -> None:
@@ -59,6 +61,7 @@ class Load:
             instances: How many came.
         """
         self._pause = 0.0
+        self._longest = self._first_pause * _LONGEST_PAUSE
         each = seconds / max(instances, 1)
         usual = self._usual
         self._usual = each if usual is None else min(each, usual * 0.95 + each * 0.05)

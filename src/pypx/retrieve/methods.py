@@ -97,6 +97,11 @@ class Methods:
         with self._lock:
             self._vain.add(method)
 
+    def doubt(self) -> None:
+        """Hear that nothing came at all so far: the other method is tried for each series."""
+        with self._lock:
+            self._vain.add(self._first)
+
     def refuse(self, method: str, reason: str) -> bool:
         """Hear that a method is impossible; say whether that is new."""
         with self._lock:

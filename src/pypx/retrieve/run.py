@@ -35,6 +35,7 @@ from pypx.retrieve.outage import is_busy, is_outage
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.requests import Flight
 from pypx.retrieve.turns import Turn, Turns
+from pypx.retrieve.vain import Vain
 from pypx.values import frozen, replace
 
 __all__ = ["Retrieval", "Snapshot"]
@@ -47,8 +48,6 @@ _LOOK = 0.5
 _REST = 20  # times as long as it takes to sum a job up, it is not done again
 _BROKEN = (NetworkError, AssociationError, RemoteProtocolError)
 _IDLE = object()
-_MOST_IN_VAIN = 10  # series that were given up in a row, or so many attempts
-_MOST_IN_VAIN_LATER = 100  # the same, once something came: some may be broken, or off line
 
 
 class _InVainError(PypxError):
@@ -87,6 +86,7 @@ class Retrieval:
         make_client: Makes a client whose first message has this ID.
         make_planner: Makes what plans over a client.
         plan_only: Ask for nothing.
+        on_begin: Hears of a query before it is asked, of one at a time.
         on_query: Hears when all that a query found is done with.
 
     Attributes:
@@ -101,6 +101,7 @@ class Retrieval:
         make_client: Callable[[int], Requestor],
         make_planner: Callable[[Requestor], Planner],
         plan_only: bool = False,
+        on_begin: Callable[[Query], None] = lambda _: None,
         on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     ) -> None:
         self.state = "running"
@@ -112,6 +113,7 @@ class Retrieval:
         self._make_client = make_client
         self._make_planner = make_planner
         self._plan_only = plan_only
+        self._on_begin = on_begin
         self._on_query = on_query
         self._changed = threading.Condition()
         self._active = self._planning = 0
@@ -120,7 +122,7 @@ class Retrieval:
         self._reached = False
         self._away_since: float | None = None
         self._retry_at, self._retries = 0.0, 0
-        self._in_vain = 0
+        self._vain = Vain(self._settings.retries, self._settings.associations)
         self._waits = ""
         self._crash: BaseException | None = None
         self._over = False
@@ -253,6 +255,8 @@ class Retrieval:
                     if task is not None:
                         self._active += 1
                         self._planning += not isinstance(task, Turn)
+                        if isinstance(task, Query):
+                            self._on_begin(task)
                         return task
                     if not self._active and self._turns.is_empty:
                         self._over = True
@@ -267,7 +271,7 @@ class Retrieval:
         if self._shared.credit.full and self.error is None:
             self.error = ArchiveFullError(
                 f"The archive takes no more: {self._shared.credit.full}",
-                hint="Make room; the same command then asks only for what is missing.",
+                hint="Make room.",
             )
         return self._over or self._cancelled or self.error is not None
 
@@ -300,6 +304,8 @@ class Retrieval:
     def _pick(self) -> Task | None:
         """Take what is next, and call it busy."""
         turns = self._turns
+        if (elsewhere := self._pick_elsewhere()) is not None:
+            return elsewhere
         if (again := turns.repeated(time.monotonic())) is not None:
             return again
         waiting = 0 if self._plan_only else turns.waiting(_AHEAD)
@@ -309,6 +315,18 @@ class Retrieval:
         if task is None and not self._plan_only:
             return turns.next()
         return task
+
+    def _pick_elsewhere(self) -> Task | None:
+        """Take a study that was not asked for yet, where none of the others brought anything."""
+        if not self._vain.is_doubtful(has_come=self._has_come):
+            return None
+        if (turn := self._turns.next(beyond=self._vain.last_study)) or self._planning:
+            return turn
+        return self._ledger.next_study(self._transfer) or self._ledger.next_query(self._transfer)
+
+    @property
+    def _has_come(self) -> bool:
+        return self._shared.credit.instances > 0
 
     # One task
 
@@ -344,25 +362,30 @@ class Retrieval:
         verdict = asker.ask(series, turn.together)
         for one in turn.together:
             asker.look(one)
-        self._count_vain(verdict.series.received > series.received, verdict.series.reason)
+        self._count_vain(series, verdict.series)
         if verdict.again_in is not None:
             with self._changed:
                 self._turns.again(series.pk, time.monotonic() + verdict.again_in)
 
-    def _count_vain(self, came: bool, reason: str) -> None:
+    def _count_vain(self, before: LedgerSeries, after: LedgerSeries) -> None:
         """End a job when nothing comes any more, whatever is asked for."""
+        now = time.monotonic()
         with self._changed:
-            self._in_vain = 0 if came else self._in_vain + 1
+            if after.received > before.received:
+                self._vain.brought_something()
+                return
+            self._vain.brought_nothing(after.study_pk, now)
+            if self._vain.is_way_doubtful(has_come=self._has_come):
+                self._shared.methods.doubt()
             is_last = self._active == 1 and self._turns.until_due(0.0) is None
-            # Each thread tries both methods at least.
-            settings = self._settings
-            has_come = self._shared.credit.instances > 0
-            most = (_MOST_IN_VAIN_LATER if has_come else _MOST_IN_VAIN) * (settings.retries + 1)
-            most = max(most, 2 * settings.associations)
-            if self._in_vain >= most and not (is_last and not self._turns.waiting(1)):
+            if is_last and not self._turns.waiting(1):
+                return  # then it ends by itself
+            has_others = self._ledger.has_others(self._transfer, self._vain.last_study)
+            if self._vain.is_hopeless(now, has_come=self._has_come, has_others=has_others):
                 self.error = self.error or _InVainError(
-                    f"{self._in_vain} requests in a row brought nothing. The last: {reason}",
-                    hint="The same command later asks only for what is missing.",
+                    f"{self._vain.requests} requests in a row brought nothing, so the job was "
+                    f"given up. The last: {after.reason or 'The PACS gave no reason.'}",
+                    hint="px doctor shows how far an image gets.",
                 )
 
     def _settle_queries(self, study_pk: int | None = None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from functools import partial
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, Transfer
@@ -65,6 +66,9 @@ class Turns:
         self._later: list[tuple[float, int]] = []  # a heap of series by when they are due
         self._running: list[Turn] = []
         self._held: dict[str, deque[int]] = {}  # by study
+        # A job that is resumed begins with what was never asked for: what did not come before
+        # may not come again, and would have it given up before the others had their turn.
+        self._after = ledger.last_asked(transfer)
 
     def waiting(self, most: int) -> int:
         """Count the series that nobody has asked for yet, up to ``most``."""
@@ -78,13 +82,27 @@ class Turns:
                 return turn
         return None
 
-    def next(self) -> Turn | None:
-        """Take the first series that nobody has asked for."""
-        while series := self._ledger.next_series(self._transfer, planned=self._by_study):
+    def next(self, *, beyond: int = 0) -> Turn | None:
+        """Take the first series that nobody has asked for.
+
+        Args:
+            beyond: Only of studies beyond this one.
+        """
+        while series := self._first(beyond):
             turn = self._begin(series)
             if turn is not None:
                 return turn
         return None
+
+    def _first(self, beyond: int) -> LedgerSeries | None:
+        take = partial(
+            self._ledger.next_series, self._transfer, planned=self._by_study, beyond=beyond
+        )
+        series = take(after=self._after)
+        if series is None and self._after:
+            series = take()
+            self._after = 0 if series is not None else self._after
+        return series
 
     def _begin(self, series: LedgerSeries) -> Turn | None:
         """Begin with a series, or hold it back while another one of the same is under way."""
