@@ -48,7 +48,8 @@ def test_a_query_shows_studies_with_their_series(px: Px, site: str) -> None:
 def test_what_px_find_makes_of_it(px: Px, site: str, more: str, same_as: Any) -> None:
     ran = px("qr", "-h", site, "-Q", more)
     assert ran.code == 0, ran.err
-    same_as = same_as or ["-k", "PatientName", "-k", "StudyDate", "--json"]
+    if same_as is None:
+        same_as = ["-k", "PatientName", "-k", "StudyDate", "--json"]
     assert ran.out == px("find", site, "-k", "AccessionNumber=A1001", *same_as).out
 
 

@@ -7,6 +7,7 @@ nothing else is touched. That needs root on Linux.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,27 @@ def test_a21_a_slow_link(network: Network) -> None:
     shape = "tc qdisc add dev lo root tbf rate 8mbit burst 32kbit latency 400ms"
     network.device("ip", "link", "set", "lo", "mtu", "1500")  # a whole packet fits the burst
     network.device(*shape.split())
+    send_three(network)
+
+
+def test_a21_a_link_that_loses_packets(network: Network) -> None:
+    """Of each hundred packets two are lost, either way; TCP sends them again."""
+    network.listen("")
+    # Loopback would carry all in a few large packets.
+    network.device(*["ip", "link", "set", "lo", "mtu", "1500", "gso_max_segs", "1"])
+    rule = "-A INPUT -m statistic --mode random --probability 0.02 -j DROP"
+    iptables = require("iptables")
+    network.device(iptables, *rule.split())
+    send_three(network)
+    counted = subprocess.run(
+        [*network.inside, iptables, "-nvxL", "INPUT"], capture_output=True, text=True, check=True
+    ).stdout
+    lost = re.search(r"^ *(\d+) +\d+ +DROP", counted, re.M)
+    assert lost and int(lost[1]) > 0, counted
+
+
+def send_three(network: Network) -> None:
+    """Send objects that are whole only if each byte arrives."""
     paths = [
         write_file(network.folder, number, PixelData=os.urandom(300_000)) for number in range(3)
     ]

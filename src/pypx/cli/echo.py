@@ -66,6 +66,8 @@ def command(
     With --engine both, pypx and DCMTK's echoscu ask one after the other: where one of them gets
     an answer and the other does not, the PACS is there, and it shows whose fault it is.
 
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px echo -y.
+
     The exit code is 0 if all answered, else that of the first that did not.
     """
     chosen = _choose(invocation, nodes, all_nodes, peer)

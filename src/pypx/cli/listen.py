@@ -136,8 +136,9 @@ def command(
 
     An instance is acknowledged when it is on disk and indexed. SIGTERM and Ctrl-C stop it
     when the instances under way are stored. --timeout is the silence after which an
-    association is closed. SIGHUP reads the configuration again: who may send, and min_free;
-    what else has changed there is named and needs a new start.
+    association is closed. SIGHUP reads the configuration again: who may send, the limits,
+    min_free, and the files of TLS; what else has changed there is named and needs a new start.
+    Sockets of a service manager (LISTEN_FDS) take the place of host and port.
 
     With --engine dcmtk, DCMTK's storescp receives, and what it writes is taken in from there. It
     acknowledges an instance when its file is written, before that is in the archive; it binds all

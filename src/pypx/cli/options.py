@@ -34,6 +34,7 @@ __all__ = [
     "common_options",
     "engine_option",
     "forwarded_options",
+    "listener_options",
     "maps_option",
     "peer_options",
 ]
@@ -388,6 +389,30 @@ def engine_option(*more: str, what: str = "What talks to the PACS") -> Callable[
         type=click.Choice([*ENGINES, *more]),
         help=f"{what}: pypx itself, or DCMTK's programs.  [default: as configured, or native]",
     )
+
+
+def listener_options(
+    where: str = "Where our listener is.", port: str = "Port of our listener."
+) -> Callable[[Any], Any]:
+    """Give a command ``--host`` and ``--port``, of who listens here.
+
+    Args:
+        where: What the host is, for the help.
+        port: What the port is.
+    """
+
+    def decorate(function: Any) -> Any:
+        function = click.option(
+            "--port",
+            type=click.IntRange(1, 65535),
+            metavar="PORT",
+            help=f"{port}  [default: as configured, or 10402]",
+        )(function)
+        return click.option("--host", metavar="HOST", help=f"{where}  [default: as configured]")(
+            function
+        )
+
+    return decorate
 
 
 def peer_options(function: Callable[..., int]) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pypx.address import Address
@@ -18,6 +18,7 @@ from pypx.receiver.allow import AllowRule, is_loopback
 if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.audit.trail import AuditTrail
+    from pypx.cli.line_limit import LineLimit
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
     from pypx.receiver.watch import Watch
@@ -42,7 +43,8 @@ def allow_rules(
     """Give the rules of a listener: those that were written, and the configured nodes.
 
     A node may associate from its address under any AE title: many PACS send under
-    another one than they are called by, and an address says more than a title.
+    another one than they are called by, and an address says more than a title. Where a rule
+    that was written wants a user of it, that goes before.
 
     Args:
         rules: ``AET@NETWORK`` of the configuration and of ``--allow``.
@@ -53,7 +55,8 @@ def allow_rules(
     Raises:
         ConfigError: A rule is none.
     """
-    parsed = [AllowRule.parse(rule) for rule in rules]
+    written = [AllowRule.parse(rule) for rule in rules]
+    parsed = list(written)
     if is_loopback(host) and not parsed:
         return []
     for node in nodes:
@@ -62,8 +65,12 @@ def allow_rules(
         except OSError:
             out.warn(f"The host of {node.name}, {node.address.host}, has no address: not allowed.")
             continue
-        addresses = sorted({str(where[0]) for *_, where in found})
-        parsed += [AllowRule.parse(f"*@{address.partition('%')[0]}") for address in addresses]
+        addresses = sorted({str(where[0]).partition("%")[0] for *_, where in found})
+        for address in addresses:
+            if any(rule.wants_user(node.address.ae_title, address) for rule in written):
+                out.detail(f"{node.name} at {address} must be a user, as a rule says")
+            else:
+                parsed.append(AllowRule.parse(f"*@{address}"))
     return parsed
 
 
@@ -132,14 +139,18 @@ def receiving(
         yield None
         return
     from pypx.cli.auditing import knowing
+    from pypx.cli.line_limit import LineLimit
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
-    from pypx.receiver.receiver import Receiver
+    from pypx.receiver.receiver import GRACE, Receiver
 
-    log_to(invocation.out)
     nodes = [*config.nodes.values(), node]
     rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
-    with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
+    with (
+        closing(LineLimit(invocation.out.warn)) as limit,
+        invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive,
+    ):
+        log_to(invocation.out, limit)
         tell_notes(invocation.out, archive.notes)
         with (
             knowing(trail, archive),
@@ -155,6 +166,7 @@ def receiving(
                 users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
+                grace=min(GRACE, invocation.timeout or GRACE),
             ) as receiver,
         ):
             invocation.out.say(
@@ -192,8 +204,13 @@ def tell_notes(out: Output, notes: Sequence[str]) -> None:
         out.say(note)
 
 
-def log_to(out: Output) -> None:
-    """Bring what the packages below log into the form of our own lines."""
+def log_to(out: Output, limit: LineLimit | None = None) -> None:
+    """Bring what the packages below log into the form of our own lines.
+
+    Args:
+        out: Where they go.
+        limit: Of lines about one host; without one all are written.
+    """
     import logging
 
     class Handler(logging.Handler):
@@ -204,7 +221,9 @@ def log_to(out: Output) -> None:
                 cause = record.exc_info[1]
                 text = f"{text[:-1]}: {type(cause).__name__}: {cause}."
             if record.levelno >= logging.WARNING:
-                out.warn(text)
+                host, kind = getattr(record, "host", None), getattr(record, "kind", "")
+                if limit is None or host is None or limit.passes(host, kind, text):
+                    out.warn(text)
             else:
                 out.detail(text)
 

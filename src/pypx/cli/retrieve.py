@@ -16,6 +16,7 @@ from pypx.cli.options import (
     PeerFlags,
     common_options,
     engine_option,
+    listener_options,
     maps_option,
     peer_options,
 )
@@ -74,13 +75,7 @@ __all__ = ["command"]
 )
 @click.option("--manifest", metavar="FILE", help="Write what came, as .csv or .json.")
 @click.option("--report", metavar="FILE", help="Write a report, as .html.")
-@click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Port of our listener.  [default: as configured, or 10402]",
-)
+@listener_options()
 @engine_option()
 @common_options()
 @maps_option

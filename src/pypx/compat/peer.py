@@ -15,8 +15,7 @@ from pypx.dimse.status import Category
 from pypx.errors import CancelledError, PypxError, StatusError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
-    from pypx.client.move import Move
+    from pypx.client.requestor import Moving, Requestor
     from pypx.config import Node
 
 __all__ = ["echo", "move", "move_line", "move_over", "run_echo", "run_move"]
@@ -99,13 +98,17 @@ def run_move(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
         ConfigError: The request makes no sense.
     """
     keys = check_uid_keys(request)
-    with closing(request.client(request.node(), caller)) as client:
+    node = request.node()
+    if node.model == "patient" and (patient := request.text("PatientID")):
+        keys = {"PatientID": patient, **keys}  # its unique key, too (PS3.4 §C.6.1.1)
+    with closing(request.client(node, caller)) as client:
         return move_over(client, request, keys, caller)
 
 
 def move_line(request: Request, node: Node, keys: Mapping[str, str]) -> str:
     """Give the command line of movescu that does the same."""
-    options = ["-S", "--move", request.destination, "--timeout", "5"]
+    model = "-P" if node.model == "patient" else "-S"
+    options = [model, "--move", request.destination, "--timeout", "5"]
     for key, value in {"QueryRetrieveLevel": _level(keys), **keys}.items():
         options += ["-k", f"{key}={value}"]
     return line(request.text("movescu") or "movescu", node, request.calling, options)
@@ -116,7 +119,7 @@ def _level(keys: Mapping[str, str]) -> str:
 
 
 def move_over(
-    client: Client, request: Request, keys: dict[str, str], caller: Caller
+    client: Requestor, request: Request, keys: dict[str, str], caller: Caller
 ) -> dict[str, Any]:
     """Ask for a series or a study, over an association that may be there already.
 
@@ -125,9 +128,7 @@ def move_over(
     """
     command = move_line(request, request.node(), keys)
     try:
-        moving = client.move(
-            keys, destination=request.destination, level=_level(keys), model="study"
-        )
+        moving = client.move(keys, destination=request.destination, level=_level(keys))
     except PypxError as error:
         return failed(error, command)
     caller.doing(moving.cancel)
@@ -141,7 +142,9 @@ def move_over(
     return _told(moving, None, command, request.destination)
 
 
-def _told(moving: Move, error: PypxError | None, command: str, destination: str) -> dict[str, Any]:
+def _told(
+    moving: Moving, error: PypxError | None, command: str, destination: str
+) -> dict[str, Any]:
     """Give the answer of a C-MOVE that is over: its numbers go before its last status."""
     numbers, result = moving.progress, moving.result
     sent = (numbers.completed or 0) + (numbers.warning or 0)
@@ -161,7 +164,7 @@ def _told(moving: Move, error: PypxError | None, command: str, destination: str)
 
 
 def _complaint(
-    moving: Move, error: PypxError | None, sent: int, destination: str
+    moving: Moving, error: PypxError | None, sent: int, destination: str
 ) -> PypxError | None:
     numbers, result = moving.progress, moving.result
     if error is not None and not (isinstance(error, StatusError) and sent):

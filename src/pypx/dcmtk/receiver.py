@@ -98,8 +98,10 @@ class StorescpReceiver:
         min_free: Bytes that the disk must have left; with less, nothing is taken in.
         observer: Who hears of associations and instances.
         on_trouble: Takes a sentence of what is wrong.
+        heartbeat: Called by the loop that takes files in, several times a second.
 
     Attributes:
+        addresses: Host and port that are bound.
         host: What is bound: all addresses.
         port: The port that is bound.
         totals: Running numbers over all associations.
@@ -120,9 +122,13 @@ class StorescpReceiver:
         min_free: int = 0,
         observer: Observer | None = None,
         on_trouble: Callable[[str], None] = lambda _: None,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self.ae_title = check_ae_title(ae_title)
         self.host, self.port = "0.0.0.0", _free(port)
+        self.addresses = [(self.host, self.port)]
+        self._limits = limits
+        self._heartbeat = heartbeat
         self.totals = Totals()
         self._archive = archive
         self._observer = observer
@@ -220,8 +226,24 @@ class StorescpReceiver:
         if self._private is not None:
             self._private.remove()
 
-    def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
-        """Take another limit; storescp knows no rules."""
+    def configure(
+        self,
+        *,
+        allow: Sequence[AllowRule],
+        min_free: int,
+        limits: AcceptorLimits | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        """Take another ``min_free``; storescp knows no rules.
+
+        Raises:
+            ConfigError: Limits or certificates are others, which storescp is told at its start.
+        """
+        if tls is not None or (limits is not None and limits != self._limits):
+            raise ConfigError(
+                "DCMTK's storescp takes other limits and certificates only when it is started.",
+                hint="Start px listen anew.",
+            )
         self._intake.min_free = min_free
 
     @property
@@ -347,6 +369,7 @@ class StorescpReceiver:
 
     def _take_in(self) -> None:
         while not self._ended.wait(_LOOK):
+            self._heartbeat()
             self._drop_the_dead()
             while self._intake.look() and not self._ended.is_set():
                 self._tell_of_ends()

@@ -7,11 +7,11 @@ series is to be asked for again, and when. Not here: which series is next, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, Request, Transfer
+from pypx.batches import batches
 from pypx.client.move import Progress
 from pypx.client.requestor import Requestor, Retrieving
 from pypx.client.sop_classes import SOPClasses
@@ -176,7 +176,7 @@ class Asker:
             return self._request(series, step)
         outcome = Outcome(Progress(), None, None, 0)
         size = 1 if self._shared.methods.lists_refused else _BATCH
-        for batch in _batches(step.missing or {}, size):
+        for batch in map(dict, batches((step.missing or {}).items(), size)):
             outcome = self._request(series, step.part(batch))
             if outcome.is_refused and not self._shared.methods.lists_refused:
                 outcome = self._after_refusal(series, step, batch, outcome)
@@ -493,9 +493,3 @@ class Asker:
         self._shared.ledger.close_series(
             series, state, received=series.received, attempts=series.attempts, reason=reason
         )
-
-
-def _batches(instances: Mapping[str, str], size: int) -> Iterator[dict[str, str]]:
-    items = iter(instances.items())
-    while batch := dict(islice(items, size)):
-        yield batch
