@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,12 @@ from pypx.client.client import Client
 from pypx.client.store import Instance
 from pypx.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from pypx.dimse.messages import CStoreRQ
+from pypx.errors import AssociationRejectedError, TlsError
 from pypx.net.server import can_share_port
+from pypx.net.tls_settings import ClientTls
 from tests.cli.conftest import Px, command_line, impatient, write_config
 from tests.hostile import RawPeer, abort, pdu, reject, request
+from tests.net.certificates import Certificates
 from tests.objects import CT_IMAGE, data_set
 from tests.peers.process import free_port
 from tests.receiver.test_workers import is_alive, wait_until
@@ -410,6 +416,78 @@ def test_sighup_takes_over_the_least_space(
     wait_until(is_refused)
 
 
+def _takes(address: Address, number: int) -> bool:
+    """Whether it takes so many associations at once, of which most stay open a moment."""
+    with ExitStack() as stack:
+        try:
+            for _ in range(number):
+                one = Client(address).connect([(CT_IMAGE, (EXPLICIT_VR_LITTLE_ENDIAN,))])
+                stack.callback(one.abort)
+        except AssociationRejectedError as error:
+            assert (error.result, error.source, error.reason) == (2, 3, 2)
+            return False
+    return True
+
+
+def _agrees(address: Address, number: int) -> bool:
+    return _takes(address, 25) == (number >= 25)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_sighup_takes_over_the_limits(listen: Any, home: Path, workers: int) -> None:
+    write_config(home, "[listen]\nmax_associations = 2\n")
+    listener = listen("--workers", workers)
+    assert not _takes(listener.address, 3)
+    for number, before in ((30, 2), (1, 30)):
+        write_config(home, f"[listen]\nmax_associations = {number}\n")
+        listener.process.send_signal(signal.SIGHUP)
+        listener.wait_for(f"changed: max_associations is {number} instead of {before}\\.")
+        # Each worker reads its orders in its own time.
+        wait_until(partial(_agrees, listener.address, number))
+        wait_until(lambda: _takes(listener.address, 1))
+    assert listener.stop(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_sighup_takes_over_certificates(listen: Any, home: Path, workers: int) -> None:
+    certificates = Certificates(home)
+    own = home / "own.pem"
+    shutil.copy(certificates.issue("127.0.0.1"), own)
+    write_config(home, f'[listen.tls]\ncertificate = "{own}"\n')
+    listener = listen("--workers", workers)
+
+    def has(ca: str) -> bool:
+        try:
+            with Client(listener.address, tls=ClientTls(ca=ca)) as client:
+                client.echo()
+        except TlsError:
+            return False
+        return True
+
+    def reload() -> None:
+        listener.process.send_signal(signal.SIGHUP)
+
+    assert has(certificates.ca)
+    own.write_text("none")
+    reload()
+    told = listener.wait_for("The configuration stays as it was: (.*)")[1]
+    assert "own.pem" in told and "certificate" in told
+    assert has(certificates.ca)
+
+    shutil.copy(certificates.issue("127.0.0.1", stranger=True), own)
+    reload()
+    listener.wait_for(r"no rule is needed; changed: TLS has other certificates or settings\.")
+    wait_until(lambda: all(has(certificates.other_ca) for _ in "12345"))
+    assert not has(certificates.ca)
+    reload()
+    listener.wait_for("nothing else has changed")
+
+    write_config(home, "")
+    reload()
+    listener.wait_for("Only a new start changes tls")
+    assert has(certificates.other_ca)
+
+
 def test_sighup_with_a_broken_file_changes_nothing(listen: Any, px: Px, home: Path) -> None:
     path = write_config(home, '[listen]\nallow = ["OLD@127.0.0.0/8"]\n')
     listener = listen()
@@ -445,9 +523,10 @@ def test_sighup_names_what_only_a_new_start_changes(listen: Any, px: Px, home: P
         "workers = 2\nsettle = 1\nmetrics = 9104\nmax_pdu = 65536\n",
     )
     listener.process.send_signal(signal.SIGHUP)
+    listener.wait_for(r"rule is needed; changed: max_pdu is 65,536 instead of 1,048,576\.")
     told = listener.wait_for("Only a new start changes (.*): the old")[1]
     # The port and the number of workers were typed, which goes before the file.
-    assert told == "host, aet, archive, metrics, settle, max_pdu"
+    assert told == "host, aet, archive, metrics, settle"
     assert px("echo", listener.address).code == 0
 
 

@@ -332,6 +332,40 @@ def test_a_cell_that_is_no_value(
     assert right == row(3, AccessionNumber="A2")
 
 
+LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ['<!ENTITY a9 SYSTEM "file://{}">', '<!ENTITY a0 "ha">' + LAUGHS],
+    ids=["another file", "ha ha ha"],
+)
+def test_a_workbook_is_no_way_to_another_file(read: Read, tmp_path: Path, declared: str) -> None:
+    """XML with a DTD: nothing is read from elsewhere, and nothing grows without end."""
+    import zipfile
+
+    secret = tmp_path / "secret"
+    secret.write_text("the-secret")
+    sheet(("PatientID",), ("one",)).save(tmp_path / "list.xlsx")
+    with zipfile.ZipFile(tmp_path / "list.xlsx") as old:
+        parts = {name: old.read(name).decode("utf-8", "replace") for name in old.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    body = parts[name].partition("?>")[2] or parts[name]
+    asking = body.replace(">one<", ">&a9;<")
+    assert asking != body
+    parts[name] = f"<!DOCTYPE worksheet [{declared.format(secret)}]>{asking}"
+    with zipfile.ZipFile(tmp_path / "new.xlsx", "w") as new:
+        for part, data in parts.items():
+            new.writestr(part, data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="is no Excel file, or is damaged"):
+            read((tmp_path / "new.xlsx").read_bytes())
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_results_of_formulas_count(read: Read, tmp_path: Path) -> None:
     """A spreadsheet stores them beside the formula, an empty one too; openpyxl stores none."""
     import zipfile

@@ -30,8 +30,8 @@ from tests.listening import (
 from tests.objects import CT_IMAGE, data_set
 
 MIB = 1 << 20
-LARGE = 2048 * MIB
-NEEDED = 5 << 30  # bytes on the disk, so that nobody else runs out of room
+LARGE = 2112 * MIB  # of each of two elements: more than 4 GiB together
+NEEDED = 8 << 30  # bytes on the disk, so that nobody else runs out of room
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="only Linux tells how much memory was used"
@@ -49,13 +49,20 @@ def on_disk() -> Iterator[Path]:
         yield Path(folder)
 
 
+_PRIVATE = bytes.fromhex("e17f1000") + b"LO\x06\0TESTS "  # whose the next element is
+
+
 class Large:
-    """An object that is never in memory as a whole."""
+    """An object that is never in memory as a whole: pixels, and as much in a private element."""
 
     def __init__(self, number: int, size: int) -> None:
         self.uid = f"1.2.3.4.{number}"
+        length = size.to_bytes(4, "little")
         head = data_set(number, PixelData=None, NumberOfFrames=str(size // MIB), **PLANTED)
-        self._head = head + b"\xe0\x7f\x10\x00OW\0\0" + size.to_bytes(4, "little")
+        self._heads = [
+            head + bytes.fromhex("e07f1000") + b"OW\0\0" + length,
+            _PRIVATE + bytes.fromhex("e17f1010") + b"OB\0\0" + length,
+        ]
         self._size = size
         self._digest = xxh3_128()
         self._block = bytearray(os.urandom(MIB))
@@ -63,13 +70,15 @@ class Large:
 
     def pieces(self) -> Iterator[tuple[bytes, bool]]:
         """Give the data set piece by piece, and whether it is the last piece."""
-        self._digest.update(self._head)
-        yield self._head, False
-        for number in range(self._size // MIB):
-            self._block[:8] = number.to_bytes(8, "little")
-            self._digest.update(self._block)
-            yield bytes(self._block), number + 1 == self._size // MIB
-        self.sent = len(self._head) + self._size
+        for head in self._heads:
+            self._digest.update(head)
+            self.sent += len(head) + self._size
+            yield head, False
+            for number in range(self._size // MIB):
+                self._block[:8] = number.to_bytes(8, "little")
+                self._digest.update(self._block)
+                is_last = head is self._heads[-1] and number + 1 == self._size // MIB
+                yield bytes(self._block), is_last
 
     def send(self, connection: Connection) -> Iterator[None]:
         """Send it, a piece each time that the next one is asked for."""
@@ -104,7 +113,7 @@ def associations(listener: Listener, number: int) -> Iterator[list[Connection]]:
 
 
 @pytest.mark.timeout(240)
-def test_f5_an_object_of_2_gib(on_disk: Path) -> None:
+def test_c17_f5_an_object_of_more_than_4_gib(on_disk: Path) -> None:
     root = on_disk / "archive"
     with Listener(root, on_disk) as listener:
         large = Large(1, LARGE)
@@ -112,6 +121,7 @@ def test_f5_an_object_of_2_gib(on_disk: Path) -> None:
             for _ in large.send(connection):
                 pass
             assert answer(connection) == 0
+        assert large.sent > 4 << 30
         assert listener.peak < 150 * MIB
         large.assert_stored(root)
         shutil.rmtree(next(root.glob("[!.]*")))  # what follows need not read it again

@@ -34,7 +34,7 @@ def table() -> Iterator[int]:
     fd = os.memfd_create("seats") if hasattr(os, "memfd_create") else -1
     if fd < 0:
         pytest.skip("only Linux has files in memory")
-    os.ftruncate(fd, 2 * SharedSeats.row_size(LIMITS))
+    os.ftruncate(fd, SharedSeats.size(LIMITS, 2))
     yield fd
     os.close(fd)
 
@@ -44,14 +44,33 @@ def test_the_limits_hold() -> None:
 
 
 def test_the_limits_hold_over_processes(table: int) -> None:
-    check(SharedSeats(LIMITS, table, 0))
-    one, other = (SharedSeats(LIMITS, table, place) for place in (0, 1))
+    check(SharedSeats(LIMITS, table, 0, 2))
+    one, other = (SharedSeats(LIMITS, table, place, 2) for place in (0, 1))
     assert one.take("a") == other.take("a") == ""
     assert "of this host" in one.take("a")
     assert other.take("b") == ""
     assert "3 are open" in one.take("c")
     one.leave("a")
     assert other.take("c") == ""
+
+
+def test_other_limits_hold_from_now_on(table: int) -> None:
+    one, other = (SharedSeats(LIMITS, table, place, 2) for place in (0, 1))
+    assert one.take("a") == other.take("a") == one.take("b") == ""
+    assert "3 are open" in other.take("c")
+    more = AcceptorLimits(max_associations=40, max_associations_per_host=30)
+    os.ftruncate(table, SharedSeats.size(more, 2))
+    for seats in (one, other):
+        seats.configure(more)
+    assert [other.take("a") for _ in range(28)] == [""] * 28
+    assert "30 of this host" in one.take("a")
+    one.leave("a")  # one that it had taken before
+    assert one.take("a") == ""
+    fewer = AcceptorLimits(max_associations=1)
+    other.configure(fewer)
+    assert "1 are open" in other.take("d")
+    SharedSeats.clear(table, 1, 2)  # it has died
+    assert [one.take("a") for _ in range(28)] == [""] * 28
 
 
 def check(seats: Seats) -> None:

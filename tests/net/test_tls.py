@@ -134,6 +134,8 @@ def test_the_older_version_and_its_suites(meet: Meet, certificates: Certificates
     assert {"ECDHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384"} <= names
     assert not any("CBC" in name or "RC4" in name or name[-4:] == "-SHA" for name in names)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    for one in (context, server_context(server)):
+        assert one.options & ssl.OP_NO_RENEGOTIATION and one.options & ssl.OP_NO_COMPRESSION
     only = ClientTls(ca=certificates.ca, minimum="1.3")
     requestor, _ = meet(only, server)
     assert isinstance(requestor, TlsSocket)

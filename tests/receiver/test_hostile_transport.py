@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 
 import pytest
 
+from pypx.receiver.allow import AllowRule
 from tests.hostile import (
     ABORT,
     APPLICATION,
@@ -336,3 +338,37 @@ def test_a17_data_behind_the_release(scene: Scene) -> None:
         peer.send(p_data(pdv(1, store_rq())))
         assert peer.rest() == []
     scene.check()
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "answer"),
+    [
+        ("FRIEND@*", {}, reject(1, 1, 3)),
+        ("HOSTILE@127.0.0.2", {}, reject(1, 1, 3)),
+        ("hostile@*", {}, reject(1, 1, 3)),
+        ("HOSTILE@* to PYPX", {"called": b"OTHER"}, reject(1, 1, 7)),
+        ("HOSTILE@* tls hostile.example.org", {}, reject(1, 1, 3)),
+    ],
+)
+def test_a13_who_is_not_in_the_list(
+    scene: Scene, rule: str, asked: dict[str, bytes], answer: bytes
+) -> None:
+    """By calling AE title, address, called AE title, certificate: the standard's reason."""
+    scene.receiver.configure(allow=[AllowRule.parse(rule), AllowRule.parse("GOOD@*")], min_free=0)
+    with scene.peer() as peer:
+        peer.send(request(**asked))
+        assert peer.rest() == [answer]
+    scene.check("We rejected the association")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_a13_the_same_title_from_two_addresses(scene: Scene) -> None:
+    rules = [AllowRule.parse("HOSTILE@127.0.0.2"), AllowRule.parse("GOOD@*")]
+    scene.receiver.configure(allow=rules, min_free=0)
+    with scene.peer(source="127.0.0.2") as peer:
+        peer.associate()
+        leave(peer)
+    with scene.peer(source="127.0.0.3") as peer:
+        peer.send(request())
+        assert peer.rest() == [reject(1, 1, 3)]
+    scene.check("We rejected the association")

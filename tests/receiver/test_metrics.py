@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -219,3 +220,23 @@ def test_without_the_package_it_is_said_how_to_get_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'pypx[metrics]'" in done.stdout
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("kind", ["length", "gzip", "chunked"])
+def test_no_body_is_read(server: MetricsServer, method: str, kind: str) -> None:
+    """Neither one that is announced with 4 GiB, nor one that would grow."""
+    headers = {
+        "length": "Content-Length: 4294967295",
+        "gzip": "Content-Encoding: gzip\r\nContent-Length: 100",
+        "chunked": "Transfer-Encoding: chunked",
+    }[kind]
+    with socket.create_connection(("127.0.0.1", server.port), 10) as peer:
+        peer.sendall(f"{method} /healthz HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n\x1f".encode())
+        assert peer.recv(12) == (b"HTTP/1.0 200" if method == "GET" else b"HTTP/1.0 501")
+    assert get(server, "/healthz")[0] == 200
+
+
+def test_paths_name_no_files(server: MetricsServer) -> None:
+    for path in ("/../../etc/passwd", "/%2e%2e/etc/passwd", "//etc/passwd", "/metrics/../x"):
+        assert get(server, path)[0] == 404

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +16,11 @@ from pypx.archive import Archive
 from pypx.client.client import Client
 from pypx.errors import AssociationRejectedError, NetworkError, TlsError
 from pypx.net.connection import Timeouts
+from pypx.net.limits import AcceptorLimits
 from pypx.net.tls_settings import ClientTls, ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.receiver import Receiver
+from tests.listening import eventually
 from tests.net.certificates import Certificates
 
 HOST = "127.0.0.1"
@@ -32,11 +36,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def listen(tmp_path: Path, certificates: Certificates) -> Iterator[Listen]:
     with ExitStack() as stack:
 
-        def call(*rules: str, ca: str | None = None) -> Address:
+        def call(*rules: str, ca: str | None = None, **limits: float) -> Address:
             archive = stack.enter_context(Archive(tmp_path / "archive", durability="none"))
             allow = [AllowRule.parse(rule) for rule in rules]
             tls = ServerTls(certificates.issue(HOST), ca=ca)
-            receiver = Receiver(archive, port=0, allow=allow, tls=tls)
+            asked = AcceptorLimits(**limits)
+            receiver = Receiver(archive, port=0, allow=allow, tls=tls, limits=asked)
             stack.enter_context(receiver)
             return Address("PYPX", receiver.host, receiver.port)
 
@@ -96,3 +101,99 @@ def test_a_rule_that_names_what_we_are_called(listen: Listen, certificates: Cert
     with pytest.raises(AssociationRejectedError) as caught:
         echo(address, tls, called="OTHER")
     assert (caught.value.result, caught.value.source, caught.value.reason) == (1, 1, 7)
+
+
+# Row A24 of docs/reliability.md.
+
+
+def shake_hands(address: Address, context: ssl.SSLContext) -> str:
+    """Try; give the version, or why not."""
+    plain = socket.create_connection((address.host, address.port), 10)
+    try:
+        with context.wrap_socket(plain, server_hostname=address.host) as secure:
+            secure.recv(1)  # with TLS 1.3 a refusal comes behind the handshake
+            return str(secure.version())
+    except ssl.SSLError as error:
+        return str(error.reason)
+    except ConnectionError:
+        return "closed"
+    finally:
+        plain.close()
+
+
+def client_of(certificates: Certificates, own: str | None = None) -> ssl.SSLContext:
+    """Give a client that takes what OpenSSL still has of old versions and suites."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificates.ca)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    if own is not None:
+        context.load_cert_chain(own)
+    return context
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # that they are old is the point
+@pytest.mark.parametrize(
+    ("version", "suites"),
+    [
+        (ssl.TLSVersion.TLSv1, ""),
+        (ssl.TLSVersion.TLSv1_1, ""),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA"),  # CBC
+        (ssl.TLSVersion.TLSv1_2, "AES128-GCM-SHA256:AES256-GCM-SHA384"),  # no forward secrecy
+        (ssl.TLSVersion.TLSv1_2, "NULL:eNULL:aNULL"),
+    ],
+)
+def test_a24_old_versions_and_suites(
+    listen: Listen,
+    certificates: Certificates,
+    caplog: pytest.LogCaptureFixture,
+    version: ssl.TLSVersion,
+    suites: str,
+) -> None:
+    address = listen()
+    context = client_of(certificates)
+    context.minimum_version = context.maximum_version = version
+    if suites:
+        context.set_ciphers(f"{suites}:@SECLEVEL=0")
+    said = shake_hands(address, context)
+    assert "ALERT" in said or said in ("closed", "NO_CIPHERS_AVAILABLE"), said
+    eventually(lambda: "no version or cipher suite" in caplog.text or "refused" in caplog.text)
+    echo(address, ClientTls(ca=certificates.ca))
+
+
+@pytest.mark.parametrize("kind", ["none", "expired", "of a stranger"])
+def test_a24_certificates_that_do_not_let_in(
+    listen: Listen, certificates: Certificates, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    address = listen(ca=certificates.ca)
+    issue = certificates.issue
+    own = {
+        "none": lambda: None,
+        "expired": lambda: issue("ct1", expired=True),
+        "of a stranger": lambda: issue("ct1", stranger=True),
+    }[kind]()
+    said = shake_hands(address, client_of(certificates, own))
+    assert "ALERT" in said or said == "closed", said
+    eventually(lambda: len(caplog.records) == 1)
+    good = ClientTls(ca=certificates.ca, certificate=issue("ct1"))
+    echo(address, good)
+
+
+def test_a24_handshakes_that_never_end(listen: Listen, certificates: Certificates) -> None:
+    """They hold no association, and nobody up; each is closed when its time is over."""
+    address = listen(artim_timeout=3.0, max_associations=1)
+    hello = ssl.MemoryBIO()
+    client = client_of(certificates).wrap_bio(ssl.MemoryBIO(), hello, server_hostname=HOST)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    first = hello.read()
+    with ExitStack() as stack:
+        peers = []
+        for number in range(100):
+            peer = socket.create_connection((address.host, address.port), 30)
+            peers.append(stack.enter_context(peer))
+            # Nothing, a part of the first message, or all of it and then nothing.
+            peer.sendall(first[: (0, 3, len(first) // 2, len(first))[number % 4]])
+        echo(address, ClientTls(ca=certificates.ca))
+        for peer in peers:
+            while peer.recv(4096):  # what it answers to a whole one, then its end
+                pass

@@ -10,6 +10,7 @@ import queue
 import threading
 from typing import Any
 
+from pypx.cli.line_limit import LineLimit
 from pypx.cli.output import Output, error_object, json_text, visible
 from pypx.cli.show import count, size
 from pypx.errors import PypxError
@@ -25,15 +26,23 @@ class Associations:
 
     A thread of its own writes, since a reader that does not read must not hold up reception.
 
+    Lines about associations that brought no object are limited in number for each host, so that
+    nobody fills a disk with them; what became of objects is always told.
+
+    Args:
+        out: Where they go.
+        limit: Of the former.
+
     Attributes:
         number: How many associations are over.
         broken: The results could not be written. Receiving goes on: images matter more.
     """
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, limit: LineLimit) -> None:
         self.number = 0
         self.broken = False
         self._out = out
+        self._limit = limit
         self._over: queue.SimpleQueue[AssociationSummary | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._tell_all, name="px-lines", daemon=True)
 
@@ -59,11 +68,19 @@ class Associations:
     def _tell_all(self) -> None:
         while (summary := self._over.get()) is not None:
             self.number += 1
+            if not (summary.requests or self._passes(summary)):
+                continue
             if not self.broken:
                 self._write(summary)
             self._out.record("association", _sentence(summary), _document(summary))
             if summary.error is not None and not self._out.log_json:
                 self._out.warn(f"{_peer(summary)}: {summary.error.message}", summary.error.hint)
+
+    def _passes(self, summary: AssociationSummary) -> bool:
+        error = summary.error
+        kind = "released" if error is None else type(error).__name__
+        sentence = _sentence(summary) if error is None else f"{_peer(summary)}: {error.message}"
+        return self._limit.passes(summary.host, kind, sentence)
 
     def _write(self, summary: AssociationSummary) -> None:
         out = self._out

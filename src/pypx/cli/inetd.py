@@ -72,7 +72,7 @@ def connection() -> tuple[socket.socket, str]:
         taken = socket.socket(fileno=os.dup(0))
         _point_to_null(0)  # else the peer would see its end only when this process ends
         if taken.family in (socket.AF_INET, socket.AF_INET6) and taken.type == socket.SOCK_STREAM:
-            from pypx.net.single import plain_host
+            from pypx.net.accepted import plain_host
 
             return taken, plain_host(taken.getsockname()[0])
         taken.close()

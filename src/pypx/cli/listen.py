@@ -112,7 +112,7 @@ def _read_with(parse: Any) -> Any:
 @click.option("-d", "--datadir", metavar="DIR", help=f"{_UPSTREAM} The archive.")
 @click.option("-t", "--tmpdir", metavar="DIR", help=f"{_UPSTREAM} Not needed.")
 @click.option("-e", "--executable", metavar="FILE", help=f"{_UPSTREAM} Not run.")
-@click.option("--debug", is_flag=True, help=f"{_UPSTREAM} -v.")
+@click.option("--debug", is_flag=True, help="With --inetd: -v.")
 @common_options(jsonl=True)
 @maps_option
 def command(
@@ -135,8 +135,9 @@ def command(
 
     An instance is acknowledged when it is on disk and indexed. SIGTERM and Ctrl-C stop it
     when the instances under way are stored. --timeout is the silence after which an
-    association is closed. SIGHUP reads the configuration again: who may send, and min_free;
-    what else has changed there is named and needs a new start.
+    association is closed. SIGHUP reads the configuration again: who may send, the limits,
+    min_free, and the files of TLS; what else has changed there is named and needs a new start.
+    Sockets of a service manager (LISTEN_FDS) take the place of host and port.
 
     With --inetd the connection comes from inetd, xinetd or systemd, on standard input, and the
     process ends with its association; nothing is said over it. px-listen -t -l -d -e, as

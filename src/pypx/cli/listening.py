@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from pypx.archive import Archive
 from pypx.cli.associations import Associations
 from pypx.cli.auditing import audited
+from pypx.cli.line_limit import LineLimit
 from pypx.cli.live import LiveLine
 from pypx.cli.options import Invocation
 from pypx.cli.orders import Order, Orders
@@ -24,6 +27,7 @@ from pypx.cli.terms import Flags, Terms, changed, terms
 from pypx.config import load
 from pypx.errors import ConfigError
 from pypx.net.server import can_share_port
+from pypx.net.service_manager import ServiceManager
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.completion import SeriesComplete
 from pypx.receiver.hooks import HOOKS_FOLDER, Hooks
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["listen"]
 
 _TICK = 1.0  # seconds between looks at the archive's notes
+_SLOWEST_BEAT = 3.0  # seconds that a worker that is well may take to say so
 _LOOK = 0.2  # seconds between looks for orders, while one association lasts
 _LONG = 2.0  # seconds after which opening the archive is worth a word
 
@@ -63,15 +68,26 @@ def listen(invocation: Invocation, flags: Flags) -> int:
             inetd.log_elsewhere(flags.inetd.logdir)
         connection, host = inetd.connection()
         flags = replace(flags, host=host)
-    held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout)
-    log_to(out)
-    with _opened(invocation, flags, held) as archive, Associations(out) as lines:
-        orders.heed_stops(invocation.interrupts)
-        listening = _Listening(invocation, flags, held, archive, lines, connection)
-        started = time.monotonic()
-        listening.run(orders)
+    manager = ServiceManager(os.environ, listens=connection is None)
+    bound = _most_open(manager.sockets)
+    held = terms(flags, invocation.config, out, idle_timeout=invocation.timeout, bound=bound)
+    with closing(LineLimit(out.warn)) as limit:
+        log_to(out, limit)
+        with _opened(invocation, flags, held) as archive, Associations(out, limit) as lines:
+            orders.heed_stops(invocation.interrupts)
+            listening = _Listening(
+                invocation, flags, held, archive, lines, limit, manager, connection
+            )
+            started = time.monotonic()
+            listening.run(orders)
     lines.tell_totals(listening.receiver.totals, time.monotonic() - started)
     return int(lines.broken)
+
+
+def _most_open(sockets: Sequence[socket.socket]) -> tuple[str, int] | None:
+    """Give host and port of the socket that most peers reach; None where there is none."""
+    addresses = [one.getsockname()[:2] for one in sockets]
+    return min(addresses, key=lambda one: is_loopback(one[0]), default=None)
 
 
 @contextmanager
@@ -109,6 +125,8 @@ class _Listening:
         held: Terms,
         archive: Archive,
         lines: Associations,
+        limit: LineLimit,
+        manager: ServiceManager,
         connection: socket.socket | None = None,
     ) -> None:
         self._connection = connection
@@ -117,6 +135,9 @@ class _Listening:
         self._flags = flags
         self._held = held
         self._archive = archive
+        self._limit = limit
+        self._manager = manager
+        self._files = _files_of_tls(held)
         self._told = 0
         self._observers = Observers(lines)
         self._workers = self._make_workers() if self._is_shared() else None
@@ -144,6 +165,8 @@ class _Listening:
             users=held.users,
             min_free=held.min_free,
             observer=self._observers,
+            sockets=self._manager.sockets,
+            heartbeat=self._manager.beat,
             connection=self._connection,
         )
 
@@ -171,8 +194,15 @@ class _Listening:
             grace=self._flags.grace,
             umask=self._invocation.config.umask,
             log_level=logging.getLogger("pypx").level,
+            beats=self._manager.watchdog > 0,
         )
-        return Workers(task, held.workers, observer=self._observers, on_note=self._out.say)
+        return Workers(
+            task,
+            held.workers,
+            observer=self._observers,
+            on_note=self._out.say,
+            sockets=self._manager.sockets,
+        )
 
     def run(self, orders: Orders) -> None:
         """Receive until told to stop; then end what began here, in the order of its need."""
@@ -193,10 +223,23 @@ class _Listening:
                 self._serve_one(self.receiver, orders)
                 return
             self._announce(metrics)
+            self._manager.tell("READY=1", f"STATUS=Receiving on {self._where()}")
             while (order := orders.wait(_TICK)) is not Order.STOP:
+                self._beat()
                 self._tell_notes()
+                self._limit.tell_due()
                 if order is Order.RELOAD:
+                    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                    self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={now}")
                     self._reload()
+                    self._manager.tell("READY=1")
+            self._manager.tell("STOPPING=1")
+
+    def _beat(self) -> None:
+        """Let the service manager know that all workers live; one process does so by itself."""
+        workers, watchdog = self._workers, self._manager.watchdog
+        if workers and watchdog and workers.are_alive(max(watchdog / 2, _SLOWEST_BEAT)):
+            self._manager.beat()
 
     def _serve_one(self, receiver: Receiver, orders: Orders) -> None:
         """Serve the one connection to its end, or until told to stop."""
@@ -238,12 +281,15 @@ class _Listening:
 
     def _announce(self, metrics: str) -> None:
         out, receiver, held = self._out, self.receiver, self._held
-        where = f"{receiver.host}:{receiver.port}"
         shared = f", with {held.workers} workers" if self._workers else ""
-        out.say(f"Listening on {where} as {receiver.ae_title}, into {held.archive}{shared}.")
+        given = ""
+        if self._manager.sockets:
+            given = "; the service manager opened this port, the configured one is not bound"
+        where = self._where()
+        out.say(f"Listening on {where} as {receiver.ae_title}, into {held.archive}{shared}{given}.")
         if metrics:
             out.say(metrics)
-        if is_loopback(receiver.host):
+        if all(is_loopback(host) for host, _ in receiver.addresses):
             out.say(
                 "Only this machine reaches it; for others: "
                 "px listen --host 0.0.0.0 --allow AET@NETWORK (or nodes in the configuration)."
@@ -252,27 +298,49 @@ class _Listening:
             out.warn("Whoever reaches the port may send.")
         else:
             out.detail(f"{len(held.allow)} rules say who may send")
+        if held.users is not None and held.tls is None and not is_loopback(receiver.host):
+            out.warn(
+                "Passwords of users come without TLS: who listens on the way reads them.",
+                "Give certificates in [listen.tls].",
+            )
+
+    def _where(self) -> str:
+        return " and ".join(_shown(host, port) for host, port in self.receiver.addresses)
 
     # Another configuration
 
     def _reload(self) -> None:
         """Take over what can change; a configuration that is wrong changes nothing."""
         invocation, out, old = self._invocation, self._out, self._held
+        bound = _most_open(self._manager.sockets)
         try:
             config = load(invocation.config_file, aet=invocation.aet, archive=invocation.archive)
-            new = terms(self._flags, config, out, idle_timeout=invocation.timeout)
-            self.receiver.configure(allow=new.allow, min_free=new.min_free)
+            new = terms(self._flags, config, out, idle_timeout=invocation.timeout, bound=bound)
+            taken, fixed = changed(old, new)
+            # Certificates are renewed in their files, which keep their names.
+            files = _files_of_tls(new) if "tls" not in fixed else self._files
+            tls = new.tls if files != self._files or new.tls != old.tls else None
+            if "tls" in fixed:
+                tls = None
+            self.receiver.configure(
+                allow=new.allow, min_free=new.min_free, limits=new.limits, tls=tls
+            )
         except ConfigError as error:
             out.warn(
                 f"The configuration stays as it was: {error.message}",
                 error.hint or "Mend it and send SIGHUP again.",
             )
             return
-        self._held = replace(old, allow=new.allow, min_free=new.min_free)
+        self._files = files
+        self._held = replace(
+            old, allow=new.allow, min_free=new.min_free, limits=new.limits, tls=tls or old.tls
+        )
+        taken += ["TLS has other certificates or settings"] if tls else []
         rules = f"{len(new.allow)} rules say who may send" if new.allow else "no rule is needed"
-        out.say(f"The configuration was read again: {rules}.")
-        if names := changed(old, new):
-            out.warn(f"Only a new start changes {', '.join(names)}: the old values stay in force.")
+        changes = f"changed: {', '.join(taken)}" if taken else "nothing else has changed"
+        out.say(f"The configuration was read again: {rules}; {changes}.")
+        if fixed:
+            out.warn(f"Only a new start changes {', '.join(fixed)}: the old values stay in force.")
 
     # Metrics
 
@@ -294,8 +362,8 @@ class _Listening:
         metrics = Metrics(numbers)
         server = stack.enter_context(MetricsServer(*self._held.metrics, metrics, self._trouble))
         self._observers.add(metrics)
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        return f"Metrics are at http://{host}:{server.port}/metrics, health at /healthz."
+        where = _shown(server.host, server.port)
+        return f"Metrics are at http://{where}/metrics, health at /healthz."
 
     def _trouble(self) -> str:
         """Say why nothing can be received; empty when all is well."""
@@ -310,3 +378,18 @@ class _Listening:
         if self._workers and not self._workers.processes:
             return "No worker receives."
         return ""
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _files_of_tls(held: Terms) -> tuple[bytes, ...]:
+    """Give what the files of TLS have; nothing for those that cannot be read, which others tell."""
+    found = []
+    for name in (held.tls.certificate, held.tls.key, held.tls.ca) if held.tls else ():
+        try:
+            found.append(sha256(Path(name).read_bytes()).digest() if name else b"")
+        except OSError:
+            found.append(b"")
+    return tuple(found)

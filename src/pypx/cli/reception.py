@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pypx.address import Address
@@ -18,6 +18,7 @@ from pypx.receiver.allow import AllowRule, is_loopback
 if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.audit.trail import AuditTrail
+    from pypx.cli.line_limit import LineLimit
     from pypx.config import Node
     from pypx.receiver.receiver import Receiver
     from pypx.receiver.watch import Watch
@@ -138,14 +139,18 @@ def receiving(
         yield None
         return
     from pypx.cli.auditing import knowing
+    from pypx.cli.line_limit import LineLimit
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import GRACE, Receiver
 
-    log_to(invocation.out)
     nodes = [*config.nodes.values(), node]
     rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
-    with invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive:
+    with (
+        closing(LineLimit(invocation.out.warn)) as limit,
+        invocation.open_archive(create=True, index_wait=config.listen.index_wait) as archive,
+    ):
+        log_to(invocation.out, limit)
         tell_notes(invocation.out, archive.notes)
         with (
             knowing(trail, archive),
@@ -199,8 +204,13 @@ def tell_notes(out: Output, notes: Sequence[str]) -> None:
         out.say(note)
 
 
-def log_to(out: Output) -> None:
-    """Bring what the packages below log into the form of our own lines."""
+def log_to(out: Output, limit: LineLimit | None = None) -> None:
+    """Bring what the packages below log into the form of our own lines.
+
+    Args:
+        out: Where they go.
+        limit: Of lines about one host; without one all are written.
+    """
     import logging
 
     class Handler(logging.Handler):
@@ -211,7 +221,9 @@ def log_to(out: Output) -> None:
                 cause = record.exc_info[1]
                 text = f"{text[:-1]}: {type(cause).__name__}: {cause}."
             if record.levelno >= logging.WARNING:
-                out.warn(text)
+                host, kind = getattr(record, "host", None), getattr(record, "kind", "")
+                if limit is None or host is None or limit.passes(host, kind, text):
+                    out.warn(text)
             else:
                 out.detail(text)
 

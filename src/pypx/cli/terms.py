@@ -94,10 +94,17 @@ class Terms:
     users: str | None = None
 
 
-_MAY_CHANGE = ("allow", "min_free")
+_MAY_CHANGE = ("allow", "min_free", "limits")
 
 
-def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | None = None) -> Terms:
+def terms(
+    flags: Flags,
+    config: Config,
+    out: Output,
+    *,
+    idle_timeout: float | None = None,
+    bound: tuple[str, int] | None = None,
+) -> Terms:
     """Put together what is in force; a flag goes before the configuration.
 
     Args:
@@ -105,12 +112,16 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         config: The configuration.
         out: For what is worth a word.
         idle_timeout: Of the limits, if it was typed too.
+        bound: Host and port, if a service manager has bound them for us.
 
     Raises:
         ConfigError: A rule is none.
     """
     listen = config.listen
     host = listen.host if flags.host is None else flags.host
+    port = listen.port if flags.port is None else flags.port
+    if bound is not None:
+        host, port = bound
     allow = (
         []
         if flags.allow_any
@@ -129,7 +140,7 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
         allow=tuple(allow),
         min_free=parse_size(listen.min_free) if flags.min_free is None else flags.min_free,
         host=host,
-        port=listen.port if flags.port is None else flags.port,
+        port=port,
         aet=config.aet,
         archive=config.archive,
         layout=config.layout or DEFAULT_LAYOUT,
@@ -146,12 +157,21 @@ def terms(flags: Flags, config: Config, out: Output, *, idle_timeout: float | No
     )
 
 
-def changed(old: Terms, new: Terms) -> list[str]:
-    """Name what differs and cannot change while the listener runs."""
-    names = [name for name in fields(Terms) if name not in _MAY_CHANGE]
-    differ = [name for name in names if getattr(old, name) != getattr(new, name)]
-    if "limits" in differ:  # each is a key of its own
-        differ.remove("limits")
-        before, after = old.limits, new.limits
-        differ += [key for key in fields(before) if getattr(before, key) != getattr(after, key)]
-    return differ
+def changed(old: Terms, new: Terms) -> tuple[list[str], list[str]]:
+    """Say what differs: with both values what can change while the listener runs, else its name.
+
+    Whether files of TLS differ does not count here; only whether there is TLS cannot change.
+    """
+    limits = [
+        f"{key} is {after:,} instead of {before:,}"
+        for key in fields(old.limits)
+        if (before := getattr(old.limits, key)) != (after := getattr(new.limits, key))
+    ]
+    taken = ["other rules"] if old.allow != new.allow else []
+    if old.min_free != new.min_free:
+        taken.append(f"min_free is {new.min_free:,} bytes instead of {old.min_free:,}")
+    names = [name for name in fields(Terms) if name not in (*_MAY_CHANGE, "tls")]
+    fixed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    if (old.tls is None) != (new.tls is None):
+        fixed.append("tls")
+    return taken + limits, fixed

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from pypx.net.tls_settings import ServerTls
 
-__all__ = ["accepted", "context_of", "serve"]
+__all__ = ["about", "accepted", "context_of", "plain_host", "serve"]
 
 _log = logging.getLogger(__name__)
+_MAPPED = "::ffff:"
 
 
 def context_of(tls: ServerTls | None) -> SSLContext | None:
@@ -96,10 +97,11 @@ def serve(served: ServedAssociation, provider: Provider, seats: Seats) -> None:
 
     try:
         served.run(provider, negotiate, leave)
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # A receiver never dies of one association: whatever went wrong in this
         # one is a defect of ours, told with its traceback, and the others go on.
-        _log.exception("an association from %s ended by a defect of pypx", served.host)
+        extra = about(served.host, error)
+        _log.exception("an association from %s ended by a defect of pypx", served.host, extra=extra)
         served.abort()
     finally:
         served.close()
@@ -117,4 +119,16 @@ def _tell_stranger(served: ServedAssociation, failure: PypxError) -> None:
     # Load balancers and monitors look whether the port is open, and say nothing.
     looked = served.is_silent and isinstance(failure, ConnectionLostError)
     level = logging.DEBUG if looked else logging.WARNING
-    _log.log(level, "a connection from %s: %s", served.host, failure.message)
+    extra = about(served.host, failure)
+    _log.log(level, "a connection from %s: %s", served.host, failure.message, extra=extra)
+
+
+def about(host: str, error: Exception) -> dict[str, str]:
+    """Say of whom and of what kind a line is, for who limits their number."""
+    return {"host": host, "kind": type(error).__name__}
+
+
+def plain_host(host: str) -> str:
+    """Give an address as rules name it: IPv4 also where it came over a socket for IPv6."""
+    plain = host.removeprefix(_MAPPED)
+    return plain if "." in plain else host

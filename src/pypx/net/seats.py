@@ -44,6 +44,12 @@ class Seats:
         self._hosts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def configure(self, limits: AcceptorLimits) -> None:
+        """Let there be more or fewer from now on; those that are taken stay taken."""
+        with self._lock:
+            self._total = limits.max_associations
+            self._per_host = limits.max_associations_per_host
+
     def take(self, host: str) -> str:
         """Take one.
 

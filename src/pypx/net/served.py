@@ -26,7 +26,7 @@ from pypx.errors import (
     StoppingError,
 )
 from pypx.net.channel import Channel
-from pypx.net.limits import AcceptorLimits
+from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.ul.association import (
     AbortIndication,
     AssociateIndication,
@@ -57,10 +57,12 @@ class Caller:
     Attributes:
         host: Its numeric address.
         names: Those of its TLS certificate, which was checked; none where it showed none.
+        max_pdu: Bytes of a P-DATA-TF that are taken over this connection.
     """
 
     host: str
     names: tuple[str, ...] = ()
+    max_pdu: int = DEFAULT_LIMITS.max_pdu
 
 
 @frozen
@@ -380,7 +382,8 @@ class ServedAssociation:
             raise RemoteProtocolError("The peer did not begin with an association request.")
         request = self.request = event.request
         self._look_ahead()
-        caller = Caller(self.host, self._tls.peer_names if self._tls is not None else ())
+        names = self._tls.peer_names if self._tls is not None else ()
+        caller = Caller(self.host, names, self._limits.max_pdu)
         answer = check_request(request) or self._check_contexts() or negotiate(request, caller)
         kind: type[PypxError] = NetworkError
         if isinstance(answer, Refusal):

@@ -6,18 +6,19 @@ that run, and word to the provider when each is over.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
+import os
+import selectors
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pypx.errors import ConfigError
-from pypx.net.accepted import accepted, context_of, serve
+from pypx.net.accepted import about, accepted, context_of, plain_host, serve
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
 from pypx.net.served import Provider, ServedAssociation
@@ -29,7 +30,7 @@ __all__ = ["Server", "can_share_port", "reserve"]
 
 _log = logging.getLogger(__name__)
 _ACCEPT_PAUSE = 0.1  # seconds between attempts when descriptors or threads have run out
-_ACCEPT_POLL = 1.0  # seconds; not every platform wakes accept() when the socket is shut down
+_ROUND = 1.0  # seconds that the accepting loop sleeps at most
 _BACKLOG = 128
 
 
@@ -44,9 +45,17 @@ class Server:
         seats: The associations that are open, if they are shared with other servers.
         share_port: Other processes of this user listen on the port as well (SO_REUSEPORT).
         tls: What makes connections secure; None for connections that are not.
+        sockets: That listen already, in the place of ``host`` and ``port``. They are closed in the
+            end and not shut down, since who opened them may have them too.
+        heartbeat: Called by the loop that accepts, at least once a second while it does.
+
+    Attributes:
+        addresses: Host and port of each socket.
+        host: The first host.
+        port: The first port.
 
     Raises:
-        ConfigError: The address cannot be bound.
+        ConfigError: The address cannot be bound, or a file of TLS is wrong.
     """
 
     def __init__(
@@ -59,39 +68,67 @@ class Server:
         seats: Seats | None = None,
         share_port: bool = False,
         tls: ServerTls | None = None,
+        sockets: Sequence[socket.socket] = (),
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._context = context_of(tls)
         self._provider = provider
+        self._heartbeat = heartbeat
         self._limits = limits
         self._seats = seats or Seats(limits)
         self._lock = threading.Lock()
         self._associations: dict[ServedAssociation, threading.Thread] = {}
         self._stopping = False
         self._last_activity = time.monotonic()
-        self._socket = _listen(host, port, share_port)
-        self.host: str
-        self.port: int
-        self.host, self.port = self._socket.getsockname()[:2]
+        self._sockets = sockets or [_listen(host, port, share_port)]
+        for sock in self._sockets:
+            sock.setblocking(False)  # another process may be quicker
+        self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
+        self.host, self.port = self.addresses[0]
+        self._asleep, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._accept, name="px-accept", daemon=True)
 
     def start(self) -> None:
         """Begin to accept."""
         self._thread.start()
 
+    def configure(self, limits: AcceptorLimits, tls: ServerTls | None) -> None:
+        """Take other limits for the connections to come, and certificates unless None.
+
+        Any thread may call it.
+
+        Raises:
+            ConfigError: A file of TLS is wrong; nothing is changed then.
+        """
+        if tls is not None:
+            self._context = context_of(tls)
+        self._limits = limits
+        self._seats.configure(limits)
+
     def _accept(self) -> None:
-        while not self._stopping:
-            try:
-                sock, address = self._socket.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:
-                if self._stopping:
-                    return
-                # Out of descriptors or memory: associations that end will free some.
-                _log.warning("cannot accept a connection: %s", error.strerror or error)
-                time.sleep(_ACCEPT_PAUSE)
-                continue
-            self._begin(sock, address[0])
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._asleep, selectors.EVENT_READ)
+            for sock in self._sockets:
+                selector.register(sock, selectors.EVENT_READ)
+            while not self._stopping:
+                self._heartbeat()
+                for key, _ in selector.select(_ROUND):
+                    if isinstance(key.fileobj, socket.socket) and not self._stopping:
+                        self._accept_one(key.fileobj)
+
+    def _accept_one(self, listening: socket.socket) -> None:
+        try:
+            sock, address = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # gone, or another process has it
+            return
+        except OSError as error:
+            # Out of descriptors or memory: associations that end will free some.
+            reason = error.strerror or error
+            _log.warning("cannot accept a connection: %s", reason, extra=about("", error))
+            time.sleep(_ACCEPT_PAUSE)
+            return
+        sock.setblocking(True)  # not everywhere the default
+        self._begin(sock, plain_host(address[0]))
 
     def _begin(self, sock: socket.socket, host: str) -> None:
         served = accepted(sock, host, self._limits, self._context)
@@ -104,7 +141,7 @@ class Server:
         try:
             thread.start()
         except RuntimeError as error:
-            _log.warning("cannot serve a connection: %s", error)
+            _log.warning("cannot serve a connection: %s", error, extra=about("", error))
             with self._lock:
                 del self._associations[served]
             served.close()
@@ -147,13 +184,9 @@ class Server:
         Args:
             grace: Seconds that associations have to end; then they are cut.
         """
-        self._stopping = True
-        # Not every platform shuts a listening socket down; closing it is enough there.
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        if self._thread.is_alive():  # first, since it may be about to start an association
-            self._thread.join(2 * _ACCEPT_POLL)
+        if not self._stopping:
+            self._stopping = True
+            self._stop_accepting()
         with self._lock:
             running = dict(self._associations)
         for served in running:
@@ -164,7 +197,17 @@ class Server:
         for served, thread in running.items():
             if thread.is_alive():
                 served.cut()
-                thread.join(_ACCEPT_POLL)
+                thread.join(_ROUND)
+
+    def _stop_accepting(self) -> None:
+        os.write(self._wake, b".")
+        if self._thread.is_alive():  # first, since it may be about to start an association
+            self._thread.join(2 * _ROUND)
+        for sock in self._sockets:
+            sock.close()
+        os.close(self._wake)
+        if not self._thread.is_alive():
+            os.close(self._asleep)
 
 
 def _listen(host: str, port: int, share_port: bool) -> socket.socket:
@@ -174,7 +217,6 @@ def _listen(host: str, port: int, share_port: bool) -> socket.socket:
     except OSError as error:
         sock.close()
         raise _bind_error(host, port, error) from None
-    sock.settimeout(_ACCEPT_POLL)
     return sock
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pypx.errors import ConfigError
-from pypx.net.accepted import accepted, context_of, serve
+from pypx.net.accepted import accepted, context_of, plain_host, serve
 from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.seats import Seats
 from pypx.net.served import Provider, ServedAssociation
@@ -20,16 +20,9 @@ from pypx.net.served import Provider, ServedAssociation
 if TYPE_CHECKING:
     from pypx.net.tls_settings import ServerTls
 
-__all__ = ["Single", "plain_host"]
+__all__ = ["Single"]
 
 _CUT_WAIT = 1.0  # seconds that an association has to notice that it was cut
-_MAPPED = "::ffff:"
-
-
-def plain_host(host: str) -> str:
-    """Give an address as rules name it: IPv4 also where it came over a socket for IPv6."""
-    plain = host.removeprefix(_MAPPED)
-    return plain if "." in plain else host
 
 
 class Single:
@@ -44,6 +37,7 @@ class Single:
     Attributes:
         host: Our address in it.
         port: Our port.
+        addresses: Both, as a server has them.
 
     Raises:
         ConfigError: It is no TCP connection, or is over already.
@@ -68,6 +62,7 @@ class Single:
             ) from None
         self.host: str = plain_host(ours[0])
         self.port: int = ours[1]
+        self.addresses: list[tuple[str, int]] = [(self.host, self.port)]
         self._provider = provider
         self._seats = Seats(limits)
         self._served = accepted(connection, plain_host(theirs[0]), limits, context)
@@ -88,6 +83,9 @@ class Single:
     def last_activity(self, of: Callable[[ServedAssociation], bool] | None = None) -> float:
         """Give the monotonic time at which bytes last came, if its association counts."""
         return self._served.last_read if of is None or of(self._served) else 0.0
+
+    def configure(self, limits: AcceptorLimits, tls: ServerTls | None) -> None:
+        """Nothing: the one connection keeps what held when it came."""
 
     def stop(self, grace: float = 0.0) -> None:
         """Let a message that is under way end, within ``grace`` seconds."""

@@ -120,6 +120,7 @@ class AssociationSummary:
         totals: The instances.
         seconds: From its connection to its end.
         error: Why it did not end by release; None where it did.
+        requests: How many C-STORE requests came, with those that were never answered.
         user: Which user it is; where the association was rejected, which it claims to be.
         is_ours: Whether we asked for it: that of a C-GET.
     """
@@ -131,6 +132,7 @@ class AssociationSummary:
     totals: Totals
     seconds: float
     error: PypxError | None
+    requests: int = 0
     user: str = ""
     is_ours: bool = False
 

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,9 @@ class _Record:
     """What is noted of one association; ``request`` is the C-STORE under way."""
 
     association_id: str = ""
+    limits: AcceptorLimits = DEFAULT_LIMITS
     totals: Totals = field(default_factory=Totals)
+    requests: int = 0
     request: CStoreRQ | None = None
 
 
@@ -115,8 +117,11 @@ class Receiver:
         connection: Serve this connection, which somebody else has accepted, and listen nowhere;
             the arguments that say where are not heeded then.
         grace: Seconds that instances under way have to end when the context does.
+        sockets: That listen already, in the place of ``host`` and ``port``; it closes them.
+        heartbeat: Called by the loop that accepts, at least once a second while it does.
 
     Attributes:
+        addresses: Host and port of each socket.
         host: What is bound.
         port: The port that is bound.
         totals: Running numbers over all associations.
@@ -143,9 +148,12 @@ class Receiver:
         users: str | None = None,
         connection: socket.socket | None = None,
         grace: float = GRACE,
+        sockets: Sequence[socket.socket] = (),
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         if connection is None:
-            check_rules(host, allow, allow_any=allow_any, users=users)
+            for one in [str(sock.getsockname()[0]) for sock in sockets] or [host]:
+                check_rules(one, allow, allow_any=allow_any, users=users)
         self.ae_title = check_ae_title(ae_title)
         self.totals = Totals()
         self.services: Mapping[type[Message], Service] = {
@@ -171,11 +179,20 @@ class Receiver:
         self._server: Server | Single
         if connection is None:
             self._server = Server(
-                host, port, self, limits=limits, seats=seats, share_port=share_port, tls=tls
+                host,
+                port,
+                self,
+                limits=limits,
+                seats=seats,
+                share_port=share_port,
+                tls=tls,
+                sockets=sockets,
+                heartbeat=heartbeat,
             )
         else:
             self._server = Single(connection, self, limits=limits, tls=tls)
-        self.host, self.port = self._server.host, self._server.port
+        self.addresses: list[tuple[str, int]] = self._server.addresses
+        self.host, self.port = self.addresses[0]
         if connection is not None:
             try:
                 check_rules(self.host, allow, allow_any=allow_any, users=users)
@@ -205,21 +222,36 @@ class Receiver:
         """
         return isinstance(self._server, Single) and self._server.wait(timeout)
 
-    def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
-        """Take other rules and another limit, from any thread.
+    def configure(
+        self,
+        *,
+        allow: Sequence[AllowRule],
+        min_free: int,
+        limits: AcceptorLimits | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        """Take other rules, limits and certificates, from any thread.
 
-        Associations that were accepted stay; the limit holds from their next instance on.
+        Associations that were accepted stay as they are, except that ``min_free`` holds from
+        their next instance on.
 
         Args:
             allow: Who may associate from now on; ignored with ``allow_any``.
             min_free: Bytes that the disk must have left.
+            limits: What a peer may ask; None for what it could so far.
+            tls: Certificates, whose files are read again; None for those so far.
 
         Raises:
-            ConfigError: The address would be open to anybody; nothing is changed then.
+            ConfigError: The address would be open to anybody, or a file of TLS is wrong; nothing
+                is changed then.
         """
-        check_rules(self.host, allow, allow_any=self._allow_any, users=self._users)
+        for host, _ in self.addresses:
+            check_rules(host, allow, allow_any=self._allow_any, users=self._users)
+        limits = limits or self._limits
+        self._server.configure(limits, tls)
         self._allow = () if self._allow_any else tuple(allow)
         self._min_free = min_free
+        self._limits = limits
 
     @property
     def waiting(self) -> int:
@@ -263,7 +295,7 @@ class Receiver:
         return acceptance(
             request,
             self._choose,
-            maximum_length=self._limits.max_pdu,
+            maximum_length=caller.max_pdu,
             user_identity=response,
         )
 
@@ -308,7 +340,7 @@ class Receiver:
     def began(self, association: ServedAssociation) -> None:
         """Tell of an association that was accepted."""
         number = f"{os.getpid()}-{next(self._numbers)}"
-        association.record = _Record(number)
+        association.record = _Record(number, self._limits)
         if self._observer is not None:
             calling, called = association.calling_ae_title, association.called_ae_title
             user = self._user_of(association)
@@ -320,7 +352,8 @@ class Receiver:
         assert isinstance(request, CStoreRQ)  # the table of services says so
         record = association.record
         assert isinstance(record, _Record)  # began() has set it
-        self._check_number(record)
+        _check_number(record)
+        record.requests += 1
         started = time.monotonic()
         record.request = request
         result = receive_instance(
@@ -329,8 +362,8 @@ class Receiver:
             request,
             self._archive,
             min_free=self._min_free,
-            max_elements=self._limits.max_elements,
-            max_depth=self._limits.max_depth,
+            max_elements=record.limits.max_elements,
+            max_depth=record.limits.max_depth,
         )
         event = event_of(record.association_id, request, result, time.monotonic() - started)
         record.totals.add(event)
@@ -340,12 +373,6 @@ class Receiver:
         answer_store(association, received.context_id, request, result)
         if self._observer is not None:
             self._observer.instance_received(event)
-
-    def _check_number(self, record: _Record) -> None:
-        """Refuse one object more than an association may bring."""
-        most = self._limits.max_objects
-        if 0 < most <= record.totals.instances + record.totals.failures:
-            raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")
 
     def ended(self, association: ServedAssociation) -> None:
         """Tell of an association that is over."""
@@ -359,8 +386,16 @@ class Receiver:
                 calling_ae_title=association.calling_ae_title,
                 called_ae_title=association.called_ae_title,
                 totals=replace(record.totals),
+                requests=record.requests,
                 seconds=time.monotonic() - association.started,
                 error=association.failure,
                 user=self._user_of(association),
             )
         )
+
+
+def _check_number(record: _Record) -> None:
+    """Refuse one object more than an association may bring."""
+    most = record.limits.max_objects
+    if 0 < most <= record.totals.instances + record.totals.failures:
+        raise PeerLimitError(f"The peer sent more than {most} objects (max_objects).")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
 import pickle
 import threading
 from contextlib import suppress
@@ -27,6 +28,7 @@ from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceR
 from pypx.values import frozen
 
 __all__ = [
+    "Beat",
     "Configure",
     "Failed",
     "Logged",
@@ -63,6 +65,8 @@ class Task:
         grace: Seconds that associations have to end when the supervisor has died.
         umask: Who may not read what is kept, in octal digits.
         log_level: What is logged below it is not told.
+        sockets: Descriptors of sockets that listen, in the place of host and port.
+        beats: Whether the loop that accepts is to tell that it is alive.
     """
 
     root: str
@@ -81,13 +85,17 @@ class Task:
     grace: float = 10.0
     umask: str = DEFAULT_UMASK
     log_level: int = logging.WARNING
+    sockets: tuple[int, ...] = ()
+    beats: bool = False
 
 
 class Configure(NamedTuple):
-    """To a worker: from now on these rules hold."""
+    """To a worker: from now on these hold; as for :meth:`Receiver.configure`."""
 
     allow: tuple[AllowRule, ...]
     min_free: int
+    limits: AcceptorLimits | None = None
+    tls: ServerTls | None = None
 
 
 class Stop(NamedTuple):
@@ -98,6 +106,10 @@ class Stop(NamedTuple):
 
 class Ready(NamedTuple):
     """Of a worker: it accepts associations."""
+
+
+class Beat(NamedTuple):
+    """Of a worker: its loop that accepts is alive."""
 
 
 class Failed(NamedTuple):
@@ -113,11 +125,13 @@ class Noted(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """Of a worker: what was logged there."""
+    """Of a worker: what was logged there, of which host and kind (``extra`` of the record)."""
 
     name: str
     level: int
     text: str
+    host: str | None = None
+    kind: str = ""
 
 
 class Waiting(NamedTuple):
@@ -172,11 +186,12 @@ class Relay(logging.Handler):
         cause = record.exc_info[1] if record.exc_info else None
         if cause is not None:
             text = f"{text.rstrip('.')}: {type(cause).__name__}: {cause}"
-        self.tell(Logged(record.name, record.levelno, text))
+        host, kind = getattr(record, "host", None), getattr(record, "kind", "")
+        self.tell(Logged(record.name, record.levelno, text, host, kind))
 
 
 class SharedSeats(Seats):
-    """Seats of all workers together: each has a row of a table, and looks at all of it.
+    """Seats of all workers together: each has a column of a table, and looks at all of it.
 
     A seat that is taken has a number that stands for its host; one that is free has 0. Two that
     take the last seat at the same moment may both be told that none is free; never are there
@@ -184,30 +199,46 @@ class SharedSeats(Seats):
 
     Args:
         limits: How many there may be.
-        fd: A file with a row of :meth:`row_size` bytes for each worker, which all have open.
+        fd: A file of :meth:`size` bytes or more, which all have open.
         place: Which of them is ours.
+        workers: How many there are.
     """
 
-    def __init__(self, limits: AcceptorLimits, fd: int, place: int) -> None:
+    def __init__(self, limits: AcceptorLimits, fd: int, place: int, workers: int) -> None:
         super().__init__(limits)
-        self._table = memoryview(mmap.mmap(fd, 0)).cast("Q")
-        size = self.row_size(limits) // 8
-        self._row = self._table[place * size : (place + 1) * size]
+        self._fd, self._place, self._workers = fd, place, workers
+        self._look()
 
     @staticmethod
-    def row_size(limits: AcceptorLimits) -> int:
-        """Give the bytes of one worker's row: a seat more than there may be, to try it."""
-        return 8 * (limits.max_associations + 1)
+    def size(limits: AcceptorLimits, workers: int) -> int:
+        """Give the bytes of the table: for each worker a seat more than there may be, to try it."""
+        return 8 * workers * (limits.max_associations + 1)
+
+    @staticmethod
+    def clear(fd: int, place: int, workers: int) -> None:
+        """Give back all seats of a worker that has ended."""
+        for start in range(8 * place, os.fstat(fd).st_size, 8 * workers):
+            os.pwrite(fd, bytes(8), start)
+
+    def configure(self, limits: AcceptorLimits) -> None:
+        """Let there be more or fewer; the file has to be large enough before."""
+        with self._lock:
+            self._look()
+        super().configure(limits)
+
+    def _look(self) -> None:
+        self._table = memoryview(mmap.mmap(self._fd, 0)).cast("Q")
+        self._own = self._table[self._place :: self._workers]
 
     def _counted(self, who: str) -> tuple[int, int]:
         seats = self._table.tolist()
         return len(seats) - seats.count(0), seats.count(_number_of(who))
 
     def _add(self, who: str) -> None:
-        self._row[self._row.tolist().index(0)] = _number_of(who)
+        self._own[self._own.tolist().index(0)] = _number_of(who)
 
     def _remove(self, who: str) -> None:
-        self._row[self._row.tolist().index(_number_of(who))] = 0
+        self._own[self._own.tolist().index(_number_of(who))] = 0
 
 
 def _number_of(who: str) -> int:

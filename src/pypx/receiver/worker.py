@@ -13,13 +13,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 
 from pypx.archive import Archive
-from pypx.errors import PypxError
+from pypx.errors import ConfigError, PypxError
 from pypx.modes import set_umask
+from pypx.net.service_manager import check_listening
 from pypx.receiver.receiver import Receiver
 from pypx.receiver.relay import (
+    Beat,
     Configure,
     Failed,
     Noted,
@@ -34,14 +37,18 @@ from pypx.receiver.relay import (
 
 __all__ = ["main"]
 
+_log = logging.getLogger(__name__)
 _TICK = 1.0  # seconds between looks at the archive's notes
 
 
 def main() -> int:
-    """Receive until told to stop; the arguments are two file descriptors and a place."""
+    """Receive until told to stop.
+
+    The arguments are two file descriptors, which place ours is, and how many there are.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    pipe, table, place = map(int, sys.argv[1:])
+    pipe, table, place, workers = map(int, sys.argv[1:])
     gc.freeze()  # modules are no garbage
     connection = Connection(pipe)
     relay = Relay(connection)
@@ -50,7 +57,7 @@ def main() -> int:
         assert isinstance(task, Task)
         _log_to(relay, task.log_level)
         set_umask(task.umask)
-        _work(task, connection, relay, SharedSeats(task.limits, table, place))
+        _work(task, connection, relay, SharedSeats(task.limits, table, place, workers))
     except EOFError:  # the supervisor was quicker gone than we were here
         return 1
     except PypxError as error:
@@ -89,6 +96,8 @@ def _work(task: Task, connection: Connection, relay: Relay, seats: SharedSeats) 
             share_port=True,
             tls=task.tls,
             users=task.users,
+            sockets=[check_listening(number) for number in task.sockets],
+            heartbeat=_Beats(relay) if task.beats else lambda: None,
         )
         receiver.start()
         relay.tell(Ready())
@@ -114,11 +123,28 @@ def _serve(
         except (EOFError, OSError):  # the supervisor died
             return task.grace
         match message:
-            case Configure(allow, min_free):
-                receiver.configure(allow=allow, min_free=min_free)
+            case Configure(allow, min_free, limits, tls):
+                try:
+                    receiver.configure(allow=allow, min_free=min_free, limits=limits, tls=tls)
+                except ConfigError as error:  # a file of TLS has changed again since
+                    _log.warning("a worker keeps what it had: %s", error.message)
             case Stop(grace):
                 threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
                 return grace
+
+
+class _Beats:
+    """Tells the supervisor that the loop that accepts is alive, at most once a second."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._last = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._last >= _TICK / 2:
+            self._last = now
+            self._relay.tell(Beat())
 
 
 def _end_with(connection: Connection) -> None:

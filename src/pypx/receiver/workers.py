@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pypx.errors import NetworkError, PypxError
+from pypx.net.limits import AcceptorLimits
 from pypx.net.server import reserve
+from pypx.net.tls_settings import ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import (
     AssociationBegan,
@@ -35,6 +38,7 @@ from pypx.receiver.events import (
 )
 from pypx.receiver.receiver import check_rules
 from pypx.receiver.relay import (
+    Beat,
     Configure,
     Failed,
     Logged,
@@ -68,8 +72,10 @@ class Workers:
         on_note: Gets a sentence of a worker's archive that the user should know.
         pause: Seconds before a worker that died is started again; it doubles up to 30 s when
             that one does not live either.
+        sockets: That listen already, in the place of host and port; they are closed in the end.
 
     Attributes:
+        addresses: Host and port of each socket.
         host: What is bound.
         port: The port that is bound.
         ae_title: What we are called.
@@ -88,24 +94,28 @@ class Workers:
         observer: Observer,
         on_note: Callable[[str], None],
         pause: float = 0.5,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
-        check_rules(task.host, task.allow, allow_any=task.allow_any, users=task.users)
-        self._socket = reserve(task.host, task.port)
-        self.host: str
-        self.port: int
-        self.host, self.port = self._socket.getsockname()[:2]
+        if task.tls is not None:
+            _check_tls(task.tls)
+        for one in [str(sock.getsockname()[0]) for sock in sockets] or [task.host]:
+            check_rules(one, task.allow, allow_any=task.allow_any, users=task.users)
+        self._sockets = sockets or [reserve(task.host, task.port)]
+        self.addresses: list[tuple[str, int]] = [one.getsockname()[:2] for one in self._sockets]
+        self.host, self.port = self.addresses[0]
         self.ae_title = task.ae_title
         self.totals = Totals()
         self.restarts = 0
-        self.task = replace(task, host=self.host, port=self.port)
+        descriptors = tuple(one.fileno() for one in sockets)
+        self.task = replace(task, host=self.host, port=self.port, sockets=descriptors)
         self.observer = observer
         self.on_note = on_note
         self.pause = pause
         self.stopping = threading.Event()
         self.grace = task.grace
         self.seats = os.memfd_create("pypx-seats")
-        self.row = SharedSeats.row_size(task.limits)
-        os.ftruncate(self.seats, self.row * number)
+        self.number = number
+        os.ftruncate(self.seats, SharedSeats.size(task.limits, number))
         self._lock = threading.Lock()
         self._workers = [_Worker(self, place) for place in range(number)]
 
@@ -126,7 +136,7 @@ class Workers:
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop accepting; instances under way have ``grace`` seconds to end. Twice is fine."""
-        if self._socket.fileno() < 0:
+        if self._sockets[0].fileno() < 0:
             return
         self.grace = grace
         self.stopping.set()
@@ -140,19 +150,47 @@ class Workers:
             if worker.thread.is_alive():
                 worker.kill()
                 worker.thread.join(_EXIT_WAIT)
-        self._socket.close()
+        for sock in self._sockets:
+            sock.close()
         os.close(self.seats)
 
-    def configure(self, *, allow: Sequence[AllowRule], min_free: int) -> None:
-        """Take other rules and another limit in all workers, as :meth:`Receiver.configure`.
+    def configure(
+        self,
+        *,
+        allow: Sequence[AllowRule],
+        min_free: int,
+        limits: AcceptorLimits | None = None,
+        tls: ServerTls | None = None,
+    ) -> None:
+        """Take other terms in all workers, as :meth:`Receiver.configure`.
 
         Raises:
-            ConfigError: The address would be open to anybody; nothing is changed then.
+            ConfigError: The address would be open to anybody, or a file of TLS is wrong; nothing
+                is changed then.
         """
-        check_rules(self.host, allow, allow_any=self.task.allow_any, users=self.task.users)
-        self.task = replace(self.task, allow=tuple(allow), min_free=min_free)
+        for host, _ in self.addresses:
+            check_rules(host, allow, allow_any=self.task.allow_any, users=self.task.users)
+        if tls is not None:
+            _check_tls(tls)
+        limits = limits or self.task.limits
+        wanted = SharedSeats.size(limits, self.number)
+        if wanted > os.fstat(self.seats).st_size:  # it never shrinks: workers look at all of it
+            os.ftruncate(self.seats, wanted)
+        self.task = replace(
+            self.task,
+            allow=tuple(allow),
+            min_free=min_free,
+            limits=limits,
+            tls=tls or self.task.tls,
+        )
         for worker in self._workers:
-            worker.tell(Configure(self.task.allow, min_free))
+            worker.tell(Configure(self.task.allow, min_free, limits, tls))
+
+    def are_alive(self, within: float) -> bool:
+        """Whether workers receive, and each that does has said so in the last seconds."""
+        now = time.monotonic()
+        beats = [worker.beat for worker in self._workers if worker.ready]
+        return bool(beats) and all(now - beat <= within for beat in beats)
 
     @property
     def processes(self) -> list[int]:
@@ -192,6 +230,7 @@ class _Open:
             totals=self.totals,
             seconds=time.monotonic() - self.started,
             error=NetworkError("The worker process that received it ended."),
+            requests=self.totals.instances + self.totals.failures + 1,  # one may be under way
             user=self.began.user,
         )
 
@@ -207,6 +246,7 @@ class _Worker:
         failure: Why the last process could not.
         process: The one that runs, if one does.
         waiting: How many of its instances wait for the index.
+        beat: When its loop that accepts last said that it is alive, monotonic seconds.
     """
 
     def __init__(self, workers: Workers, place: int) -> None:
@@ -217,6 +257,7 @@ class _Worker:
         self.failure: PypxError | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.waiting = 0
+        self.beat = 0.0
         self._workers = workers
         self._place = place
         self._open: dict[str, _Open] = {}
@@ -289,10 +330,10 @@ class _Worker:
         workers = self._workers
         ours, theirs = Pipe()
         with theirs:
-            arguments = (theirs.fileno(), workers.seats, self._place)
+            arguments = (theirs.fileno(), workers.seats, self._place, workers.number)
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pypx.receiver.worker", *map(str, arguments)],
-                pass_fds=(theirs.fileno(), workers.seats),
+                pass_fds=(theirs.fileno(), workers.seats, *workers.task.sockets),
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -319,13 +360,17 @@ class _Worker:
             case AssociationSummary():
                 self._open.pop(message.association_id, None)
                 self._workers.observer.association_ended(message)
-            case Logged(name, level, text):
-                logging.getLogger(name).log(level, "%s", text)
+            case Beat():
+                self.beat = time.monotonic()
+            case Logged(name, level, text, host, kind):
+                extra = {"host": host, "kind": kind}
+                logging.getLogger(name).log(level, "%s", text, extra=extra)
             case Noted(text):
                 self._workers.on_note(text)
             case Waiting(rows):
                 self.waiting = rows
             case Ready():
+                self.beat = time.monotonic()
                 self.ready = True
                 self.started.set()
             case Failed(error):
@@ -336,11 +381,17 @@ class _Worker:
         self.ready = False
         self.process = None
         self.waiting = 0
-        row = self._workers.row
-        os.pwrite(self._workers.seats, bytes(row), row * self._place)
+        SharedSeats.clear(self._workers.seats, self._place, self._workers.number)
         for one in self._open.values():
             self._workers.observer.association_ended(one.lost())
         self._open.clear()
+
+
+def _check_tls(tls: ServerTls) -> None:
+    """See whether the files can be used, before a worker does."""
+    from pypx.net.tls import server_context  # heavy, and most listeners have none
+
+    server_context(tls)
 
 
 def _environment() -> Mapping[str, str]:
