@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.cli.auditing import audited, heard
-from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, error_object
@@ -29,11 +29,7 @@ __all__ = ["command"]
 @click.command("find", cls=KeyCommand, short_help="Query a PACS.")
 @click.argument("node", required=False)
 @key_option
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "study", "series", "image"]),
-    help="What is looked for.  [default: study]",
-)
+@level_option("What is looked for.  [default: study]")
 @model_option
 @click.option(
     "--from",

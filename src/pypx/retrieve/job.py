@@ -6,7 +6,7 @@ start. Not here: what any of these do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import Any
@@ -32,15 +32,14 @@ from pypx.retrieve.entry import is_here
 from pypx.retrieve.finding import Finder
 from pypx.retrieve.landing import Landing, Listening
 from pypx.retrieve.load import Load, Throttle
+from pypx.retrieve.locating import known_in
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.run import Retrieval
 from pypx.retrieve.settings import Settings
 from pypx.values import frozen
 
-__all__ = ["Pacs", "fingerprint", "note_down", "preparing"]
-
-Queries = Iterable[tuple[int, Mapping[str, str]]]
+__all__ = ["Pacs", "note_down", "preparing"]
 
 
 @frozen
@@ -72,7 +71,7 @@ class Pacs:
     identity: UserIdentity | None = None
 
 
-def fingerprint(request: Mapping[str, Any]) -> str:
+def _fingerprint(request: Mapping[str, Any]) -> str:
     """Give what tells the same command from another."""
     import json
 
@@ -80,25 +79,34 @@ def fingerprint(request: Mapping[str, Any]) -> str:
 
 
 def note_down(
-    ledger: Ledger, pacs: Pacs, request: Mapping[str, Any], queries: Queries
+    ledger: Ledger,
+    node: str,
+    request: Mapping[str, Any],
+    *,
+    kept: Mapping[str, Any] | None = None,
+    hold: Callable[[Transfer], None] = lambda _: None,
 ) -> tuple[Transfer, bool]:
     """Begin a transfer, or take up the one that the same command left unfinished.
 
+    Its queries are to be noted down next, also where it was there before: a process that was
+    killed may not have got through them.
+
     Args:
         ledger: Where it is noted down.
-        pacs: Whom it asks.
-        request: What was wanted, as JSON can have it.
-        queries: Their numbers and keys.
+        node: The name of whom it asks.
+        request: What was wanted, as JSON can have it: what tells this command from others.
+        kept: What is kept with it besides.
+        hold: Sees to it that nobody else runs the transfer, or raises an error.
 
     Returns:
         The transfer, and whether it was there before.
     """
-    mark = fingerprint(request)
+    mark = _fingerprint(request)
     found = ledger.unfinished(mark)
+    transfer = found or ledger.begin(node, {**request, **(kept or {})}, mark)
+    hold(transfer)
     if found is not None:
         ledger.resume(found)
-    transfer = found or ledger.begin(pacs.name, request, mark)
-    ledger.add_queries(transfer, queries)
     return transfer, found is not None
 
 
@@ -203,6 +211,7 @@ def preparing(
                     model=pacs.model,
                     today=date.today(),
                     match_limit=pacs.match_limit,
+                    known=known_in(archive),
                 ),
                 ledger,
                 transfer,
