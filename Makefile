@@ -16,7 +16,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 IN_MEMORY := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2048 { print "PYTEST_DEBUG_TEMPROOT=/dev/shm" }')
 
 .DEFAULT_GOAL := help
-.PHONY: demo test crash bench fuzz image-check man package lint format clean help
+.PHONY: demo test crash bench fuzz image-check man docs package lint format clean help
 
 SECONDS := 60
 
@@ -44,6 +44,9 @@ image-check: $(VENV)/.stamp-test ## build the Dockerfile without Docker, run the
 
 man: $(VENV)/.stamp-install ## write the man pages into build/man
 	@$(BIN)/python tools/make_man.py build/man
+
+docs: $(VENV)/.stamp-docs ## build the site into build/site; make docs ARGS=serve shows it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --quiet)
 
 package: $(VENV)/.stamp-test ## build sdist and wheel into dist
 	$(BIN)/python -m build
@@ -85,6 +88,10 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-install
 
 $(VENV)/.stamp-fuzz: $(VENV)/.stamp-test
 	$(PIP) install --group fuzz
+	@touch $@
+
+$(VENV)/.stamp-docs: $(VENV)/.stamp-install
+	$(PIP) install --group docs
 	@touch $@
 
 $(VENV)/.stamp-lint: $(VENV)/.stamp-install

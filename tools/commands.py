@@ -1,7 +1,6 @@
 """What the commands say of themselves, as values: for man pages and for the docs.
 
-In: the commands as they are. Out: pages without any markup. It needs click and no other
-package, since building a wheel runs it.
+In: the commands as they are. Out: pages without any markup.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from inspect import cleandoc
 import click
 
 from pypx.cli.command import SHARED
+from pypx.cli.completion import PROGRAMS
 from pypx.cli.group import COMMANDS, PxGroup, load_command
 
 __all__ = ["Option", "Page", "Text", "overview", "pages"]
-
-PROGRAMS = frozenset({"echo", "find", "move", "listen"})
-"""The commands that are also programs of their own."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Page:
 
     @property
     def is_program(self) -> bool:
-        return self.name.partition(" ")[2] in PROGRAMS
+        return self.slug in PROGRAMS and self.slug != "px"
 
 
 def overview() -> Page:

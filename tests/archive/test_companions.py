@@ -83,6 +83,8 @@ def test_what_upstream_writes(archive: Archive, tmp_path: Path) -> None:
     }
     report = archive.check()
     assert report.ok and report.files == 1
+    for path in (*(tmp_path / "log").rglob("*"), *archive.root.rglob("*.info"), tmp_path / "log"):
+        assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640)
 
 
 def test_a_missing_value_has_upstreams_words(archive: Archive, tmp_path: Path) -> None:

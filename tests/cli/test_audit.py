@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
@@ -199,6 +200,29 @@ def test_store(px: Px, samples: Archive, trail: Trail, tmp_path: Path, home: Pat
         names = [e.text for e in transferred.iter("ParticipantObjectName")]
         [row] = samples.find("study", {"StudyInstanceUID": uid})
         assert names[-1] == row["PatientName"]
+
+
+def test_in_upstreams_style(
+    px: Px, pacs: Pacs, samples: Archive, trail: Trail, home: Path, tmp_path: Path
+) -> None:
+    """Queries, a C-MOVE and what is pushed out of the archive."""
+    order = {"aet": "PYPX", "aec": "DEMO", "serverIP": HOST, "serverPort": str(pacs.address.port)}
+    with (
+        Archive(tmp_path / "there", durability="none") as archive,
+        Receiver(archive, port=0, ae_title="OTHER") as receiver,
+    ):
+        pacs.destinations["PYPX"] = Address("OTHER", HOST, receiver.port)
+        then = {"then": "retrieve,push", "thenArgs": f'{{"node": "OTHER@{HOST}:{receiver.port}"}}'}
+        text = json.dumps({**order, "AccessionNumber": "A1001", **then})
+        ran = px("--JSONargs", text, "--archive", samples.root, program="px-find")
+    assert ran.code == 0, ran.err
+    messages = trail()
+    assert titles(messages) == [QUERY, QUERY, BEGIN, BEGIN, TRANSFERRED]
+    uid, patient, classes = of_study(samples, "A1001")
+    assert [parties(one) for one in messages[2:]] == [["DEMO", "PYPX*"], *[["PYPX*", "OTHER"]] * 2]
+    assert objects(messages[2])["Study Instance UID"] == uid
+    assert objects(messages[4]) == {"Study Instance UID": uid, "Patient Number": patient}
+    assert instances(messages[4]) == classes
 
 
 def test_store_of_what_is_refused(px: Px, trail: Trail, tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_of_what_is_there_already(px: Px, home: Path) -> None:
     assert px("verify").code == 0
 
 
+def test_of_what_is_imported(px: Px, home: Path, samples: Archive) -> None:
+    write_config(home, 'layout = "pypx-3"\n')
+    ran = px("index", "import", samples.root, "--maps", home / "log")
+    assert ran.code == 0, ran.err
+    check(home, home / "log")
+    (home / "other").write_text("a file")
+    ran = px("index", "import", samples.root, "--maps", home / "other")
+    assert ran.code == 0 and "Not all files beside the images" in ran.err
+
+
 def test_maps_that_cannot_be_written(px: Px, home: Path) -> None:
     with Archive(home / "pypx", durability="none") as archive:
         store(archive, 1)

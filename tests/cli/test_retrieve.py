@@ -49,6 +49,33 @@ def complete_in_px_ls(px: Px) -> set[str]:
     return {row["completeness"] for row in px("ls", "--level", "series", "--json").json}
 
 
+@pytest.mark.parametrize(("level", "keyword"), [("series", "Series"), ("image", "SOP")])
+def test_a_series_or_an_image_alone(
+    px: Px, retrieve: Retrieve, serve: Serve, samples: Archive, level: str, keyword: str
+) -> None:
+    key = f"{keyword}InstanceUID"
+    uid = next(str(row[key]) for row in samples.find(level, {"PatientID": "DEMO-002"}))
+    number = len(list(samples.find("image", {key: uid})))
+    ran = retrieve(serve(), "-k", f"{key}={uid}", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["requested"], ran.json["received"]) == (number, number)
+
+
+def test_a_series_of_which_the_pacs_does_not_tell_the_study(
+    retrieve: Retrieve, serve: Serve, tmp_path: Path
+) -> None:
+    cohort = tmp_path / "cohort.csv"
+    cohort.write_text("SeriesInstanceUID\n1.2.3\n")
+    for given in (("-k", "SeriesInstanceUID=1.2.3"), ("--from", cohort)):
+        ran = retrieve(serve("refuse-series-level"), *given, "--method", "get")
+        assert ran.code == (4 if given[0] == "-k" else 1)
+    with Path(f"{cohort}.result.csv").open(encoding="utf-8", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert line["status"] == "failed"
+    assert "does not say which study SeriesInstanceUID 1.2.3 is in" in line["reason"]
+    assert "Give StudyInstanceUID as well" in line["reason"]
+
+
 # All of it --------------------------------------------------------------------------------
 
 

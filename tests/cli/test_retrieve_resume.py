@@ -174,6 +174,34 @@ def test_the_same_command_after_ctrl_c(
     assert (second.json["received"], stored(home)) == (IMAGES, IMAGES)
 
 
+def test_a_terminal_that_is_closed(
+    px: Px,
+    retrieve: Retrieve,
+    serve: Serve,
+    home: Path,
+    listener_port: int,
+    before_image: BeforeImage,
+) -> None:
+    """The bar is on it, and has nowhere to be drawn any more."""
+    address = serve()
+    ours, theirs = os.openpty()
+    arguments = (address, *ALL, "--associations", "1", "--max-rate", "30k")
+    command = impatient(SOON, "retrieve", "--port", listener_port, *arguments)
+    before_image(6, lambda: os.close(ours))
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    assert job_of(px)["state"] == "cancelled"
+    assert 0 < stored(home) < IMAGES
+    assert retrieve(address, *ALL).code == 0
+
+
 # --resume ---------------------------------------------------------------------------------
 
 

@@ -41,6 +41,7 @@ def test_help_lists_the_commands(px: Px) -> None:
             "users",
             "doctor",
             "support-bundle",
+            "completion",
             "demo",
         )
     ]

@@ -124,6 +124,44 @@ class TestTheList:
         plan(ledger, [1], state="cancelled")
         assert px("status").code == 0
 
+    @pytest.mark.parametrize("count", [None, 1])
+    def test_what_came_later_settles_it_too(
+        self, px: Px, archive: Archive, ledger: Ledger, count: int | None
+    ) -> None:
+        job = plan(ledger, None if count else [1], count=count, state="incomplete", reason="Gone.")
+        assert px("status").code == 1
+        stored = store(archive, 1)
+        ran = px("status", "--json")
+        assert (ran.code, ran.json["attention"]) == (0, [])
+        (row,) = ran.json["transfers"]
+        assert (row["state"], row["series_complete"], row["received"]) == ("complete", 1, 1)
+        (came,) = (row["received_at"] for row in archive.find("image"))
+        since = str(came)[:19].replace("T", " ")
+        assert row["reason"] == f"What was missing came: complete since {since} UTC."
+        assert "complete since" in px("status").out
+        ran = px("status", job.id, "--json")
+        assert (ran.code, ran.json["state"]) == (0, "complete")
+        assert "complete since" in ran.json["reason"]
+        stored.path.unlink()
+        assert px("index", "rebuild").code == 0
+        assert px("status", "--json").json["transfers"][0]["state"] == "incomplete"
+
+    def test_what_nobody_found_still_needs_somebody(
+        self, px: Px, archive: Archive, ledger: Ledger
+    ) -> None:
+        job = begin(ledger, {"PatientID": "4711"}, {"PatientID": "nobody"})
+        expect(ledger, job, study := find(ledger, job), [1])
+        ledger.close_study(study, "planned")
+        query = ledger.next_query(job)
+        assert query is not None
+        ledger.close_query(query, "no-match")
+        series = next(ledger.series(job))
+        ledger.close_series(series, "incomplete", received=0, attempts=1)
+        ledger.set_state(job, "incomplete", "One matched nothing.")
+        store(archive, 1)
+        (row,) = px("status", "--json").json["transfers"]
+        assert (row["state"], row["reason"]) == ("incomplete", "One matched nothing.")
+
     def test_the_same_command_again_settles_it(self, px: Px, ledger: Ledger) -> None:
         plan(ledger, [1], state="failed")
         plan(ledger, [1], fingerprint="other", state="incomplete")
@@ -387,6 +425,56 @@ class TestOneJob:
         archive.close()
         (archive.root / ".pypx/index.sqlite").unlink()
         assert px("status", job.id, "--json").json["error"]["kind"] == "index"
+
+
+class TestForgetting:
+    def test_by_name(self, px: Px, archive: Archive, ledger: Ledger) -> None:
+        store(archive, 1)
+        jobs = [plan(ledger, [1], fingerprint=str(n), state="incomplete") for n in range(3)]
+        ran = px("status", "--forget", jobs[0].id, "--forget", jobs[1].id[:-1], "--json")
+        assert (ran.code, ran.json) == (0, {"forgotten": [jobs[0].id, jobs[1].id]})
+        assert [job.id for job in ledger.transfers()] == [jobs[2].id]
+        with ledger._index.reading() as connection:
+            for table in ("transfer_query", "transfer_series", "transfer_study"):
+                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
+        assert len(list(archive.find("image"))) == 1
+        assert px("status", "--forget", jobs[2].id).out == "Forgot 1 job. The images stay.\n"
+
+    def test_by_age(self, px: Px, archive: Archive, ledger: Ledger) -> None:
+        old = plan(ledger, [1], fingerprint="a", state="complete")
+        new = plan(ledger, [1], fingerprint="b", state="complete")
+        held = plan(ledger, [1], fingerprint="c", state="running")
+        with ledger._index.transaction() as connection:
+            connection.execute(
+                "UPDATE transfer SET began_at = '2020-01-31T00:00:00Z', ended_at = CASE ended_at"
+                " WHEN '' THEN '' ELSE '2020-01-31T00:00:00Z' END WHERE id <> ?",
+                (new.id,),
+            )
+        with TransferLock.acquire(archive.root, held.id):
+            ran = px("status", "--forget-older", "30")
+        assert (ran.code, ran.out) == (0, "Forgot 1 job. The images stay.\n")
+        assert f"Job {held.id} is run by another process." in ran.err
+        assert {job.id for job in ledger.transfers()} == {new.id, held.id}
+        assert px("status", "--forget-older", "30", "--json").json == {"forgotten": [held.id]}
+        assert old.id not in px("status", "--all").out
+
+    def test_what_runs_stays(self, px: Px, archive: Archive, ledger: Ledger) -> None:
+        job = plan(ledger, [1])
+        with TransferLock.acquire(archive.root, job.id):
+            ran = px("status", "--forget", job.id)
+        assert (ran.code, ledger.find(job.id) is None) == (2, False)
+        assert f"Job {job.id} is run by another process." in ran.err
+
+    def test_a_wrong_name_forgets_nothing(self, px: Px, ledger: Ledger) -> None:
+        job = plan(ledger, [1], state="complete")
+        ran = px("status", "--forget", job.id, "--forget", "nothing")
+        assert (ran.code, len(ledger.transfers())) == (2, 1)
+
+    @pytest.mark.parametrize("more", [["20260131-aaaaaa"], ["--all"], ["--missing"], ["--watch"]])
+    def test_it_only_forgets(self, px: Px, ledger: Ledger, more: list[str]) -> None:
+        job = plan(ledger, [1], state="complete")
+        ran = px("status", "--forget", job.id, *more)
+        assert (ran.code, len(ledger.transfers())) == (2, 1)
 
 
 def test_hostile_text_does_not_reach_the_terminal(px: Px, ledger: Ledger) -> None:

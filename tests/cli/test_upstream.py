@@ -410,8 +410,9 @@ def test_a_command_of_ours_does_not_load_the_table(pacs: Pacs) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
 
 
-def test_nobody_there(px: Px) -> None:
+def test_nobody_there(px: Px, home: Path) -> None:
     where = Address("X", "127.0.0.1", free_port())
-    ran = px(*flags(where), "--PatientID", "X", program="px-find")
+    ran = px(*flags(where), "--PatientID", "X", "-o", home / "found.txt", program="px-find")
     assert (ran.code, ran.out) == (3, "")
     assert "error:" in ran.err
+    assert not (home / "found.txt").exists()

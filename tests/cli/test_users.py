@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pypx.address import Address
+from pypx.cli.output import Output
+from pypx.cli.reception import allow_rules
 from pypx.config import load
 from pypx.errors import ConfigError
 from pypx.net.identity import UserIdentity
@@ -157,6 +159,8 @@ def test_a_password_over_a_network_without_tls(px: Px, home: Path) -> None:
     for command in ("echo", "find", "doctor"):
         ran = px(command, "plain", "--timeout", 0.2)
         assert warned in ran.err, ran.err
+    added = px("nodes", "add", "b", "B@192.0.2.1", "--user", "b", "--password-from", "env:B")
+    assert "goes to B@192.0.2.1:104 without TLS" in added.err
     for name in ("name", "here", "tls"):
         assert "without TLS" not in px("echo", name, "--timeout", 0.2).err
     ran = px("echo", "here", "--timeout", 5, "--json")
@@ -192,6 +196,17 @@ def test_a_listener_with_users(home: Path, tmp_path: Path, workers: int, px: Px)
     assert "wrong-password" not in log
 
 
+def test_a_node_of_which_a_rule_wants_a_user(home: Path) -> None:
+    """Nodes may associate by themselves, but what is written goes before."""
+    write_config(
+        home,
+        '[nodes.a]\naddress = "A@10.0.0.1"\n[nodes.b]\naddress = "B@10.0.0.2"\n',
+    )
+    rules = ["A@10.0.0.0/8 as alice", "B@10.0.0.0/8 tls h.org"]
+    found = allow_rules(rules, load().nodes.values(), "0.0.0.0", Output())
+    assert [str(rule.network) for rule in found if rule.ae_title == "*"] == ["10.0.0.2/32"]
+
+
 def test_a_listener_whose_users_are_not_there(px: Px, home: Path) -> None:
     for flags in (["--allow", "*@* as alice"], ["--users", home / "away"]):
         ran = px("listen", "--port", 0, *flags)
@@ -204,5 +219,6 @@ def test_what_a_probe_of_our_own_listener_sees(tmp_path: Path) -> None:
     users = tmp_path / "users"
     add_user(str(users), "alice", PASSWORD)
     flags = ("--users", users, "--allow", "*@127.0.0.1 as alice")
-    with Listener(tmp_path / "archive", tmp_path, *flags) as listener:
+    with Listener(tmp_path / "archive", tmp_path, *flags, "--host", "0.0.0.0") as listener:
+        eventually(lambda: "Passwords of users come without TLS" in listener.log)
         assert is_listening(Address("PYPX", HOST, listener.port)) == ""

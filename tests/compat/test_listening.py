@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pypx
 from pypx.archive import Archive
 from pypx.client.client import Client
+from tests.inetd import SmallInetd
 from tests.peers.process import free_port
 
 
@@ -40,6 +43,21 @@ def test_an_association_is_received_into_the_folder(samples: Archive, tmp_path: 
     assert {name.split("-")[0] for name in names} == {"T1.axial", "T2..fast..coronal"}
     assert not list(data.rglob("receiving.series"))
     assert len(list((tmp_path / "log" / "series_map").iterdir())) == 2
+
+
+def test_the_connection_that_xinetd_hands_over(samples: Archive, tmp_path: Path) -> None:
+    data, answer = tmp_path / "data", tmp_path / "answer.json"
+    code = (
+        "import json, pathlib, pypx; "
+        f"found = pypx.listen({{'datadir': {str(data)!r}, 'timeout': 60}}); "
+        f"pathlib.Path({str(answer)!r}).write_text(json.dumps(found))"
+    )
+    with SmallInetd(sys.executable, "-c", code, stderr=tmp_path / "stderr") as inetd:
+        send(samples, inetd.port, {"PatientID": "DEMO-003"})
+        assert inetd.ended() == [0], (tmp_path / "stderr").read_text()
+    found = json.loads(answer.read_text())
+    assert (found["status"], len(found["data"])) == ("success", 1)
+    assert Path(found["data"][0]["path"]).is_relative_to(data)
 
 
 def test_nobody_comes(tmp_path: Path) -> None:

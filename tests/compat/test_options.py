@@ -62,6 +62,8 @@ def test_an_empty_dictionary_has_upstreams_defaults() -> None:
     assert str(request.node().address) == "CHRIS-AEC@127.0.0.1:4242"
     assert request.calling == "CHRIS-AET"
     assert read("echo", None).args["serverPort"] == "4242"
+    empty = dict.fromkeys(("aet", "aec", "serverIP", "serverPort"), "")
+    assert read("find", empty).node() == request.node()
 
 
 def test_the_port_stays_text() -> None:
@@ -111,10 +113,24 @@ def test_a_keyword_that_is_misspelt_does_not_match_everything() -> None:
 
 
 def test_a_named_pacs_stands_for_what_the_dictionary_leaves_out(home: Path) -> None:
-    write_config(home, '[nodes.hospital]\naddress = "ORTHANC@10.0.0.1:104"\nmodel = "patient"\n')
+    write_config(
+        home,
+        'aet = "RESEARCH"\n[nodes.hospital]\naddress = "ORTHANC@10.0.0.1:104"\nmodel = "patient"\n',
+    )
     for opt in ({"PACS": "hospital"}, {"node": "hospital"}):
         node = read("find", {**opt, "serverPort": "105"}).node()
         assert str(node.address) == "ORTHANC@10.0.0.1:105"
+        assert node.model == "patient"
+        request = read("find", opt)
+        assert (request.calling, request.destination) == ("RESEARCH", "RESEARCH")
+        assert [request.args[key] for key in ("aec", "serverIP", "serverPort")] == [
+            "ORTHANC",
+            "10.0.0.1",
+            "104",
+        ]
+        assert read("find", {**opt, "aet": "OTHER"}).calling == "OTHER"
+    with pytest.raises(ConfigError, match="no node 'hospitl'"):
+        read("find", {"node": "hospitl"})
     assert str(read("find", {"PACS": "orthanc"}).node().address) == "CHRIS-AEC@127.0.0.1:4242"
     same = {"aec": "OTHER", "serverIP": "10.0.0.1", "serverPort": "104"}
     assert (read("find", same).node().model, read("find", same).node().address.ae_title) == (

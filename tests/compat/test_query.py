@@ -16,8 +16,10 @@ import pypx
 from pypx.address import Address
 from pypx.archive import Archive
 from pypx.compat.query import RETURN_TAGS
+from pypx.dicom.uids import PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE
 from pypx.pacs import Pacs
 from pypx.receiver.receiver import Receiver
+from tests.cli.conftest import write_config
 from tests.compat.conftest import Opt, opt_for
 from tests.peers.process import free_port
 from tests.scripted import Exchange, Scripted
@@ -232,6 +234,24 @@ def test_a_pacs_that_goes_away_is_not_asked_for_every_study() -> None:
     assert "Of 5 studies" in found["error"]["message"]
 
 
+def test_a_pacs_that_gives_no_uids() -> None:
+    def answer(one: Exchange) -> None:
+        if one.identifier["QueryRetrieveLevel"] == "STUDY":
+            one.match(PatientID="A")
+            one.match(PatientID="B", StudyInstanceUID="1.2")
+        else:
+            one.match(Modality="MR")
+        one.end_find()
+
+    with Scripted(find=answer) as scripted:
+        opt = opt_for(scripted.address, PatientID="*", then="retrieve", QueryReturnTags="PatientID")
+        found = pypx.find(opt)
+    assert (found["status"], found["returncode"]) == ("partial", 1)
+    assert "does not tell the UID of a study" in found["error"]["message"]
+    said = [one["data"] for one in steps(found, "00-retrieve")]
+    assert ["UID of a study" in said[0], "UID of this series" in said[1]] == [True, True]
+
+
 def test_each_match_is_there_once(serve: Callable[..., Address]) -> None:
     found = pypx.find(opt_for(serve("answer-twice")))
     assert [len(study["series"]) for study in found["data"]] == [1, 2, 1]
@@ -294,6 +314,47 @@ def test_many_studies_of_series_are_asked_for_by_parts(monkeypatch: pytest.Monke
     assert all(len(study["series"]) == 1 for study in found["data"])
 
 
+def node_of(home: Path, address: Address, setting: str) -> None:
+    """Configure a node."""
+    write_config(home, f'[nodes.hospital]\naddress = "{address}"\n{setting}\n')
+
+
+def test_a_node_that_ends_its_answers_at_a_limit(pacs: Pacs, home: Path) -> None:
+    node_of(home, pacs.address, "match_limit = 3")
+    found = pypx.find({"node": "hospital", "StudyOnly": True})
+    assert (found["status"], found["error"]["kind"]) == ("partial", "truncated")
+    assert "may have more matches than the 3" in found["error"]["message"]
+
+
+def test_a_node_of_the_patient_root_model(home: Path) -> None:
+    asked = []
+
+    def find(one: Exchange) -> None:
+        asked.append((one.request.affected_sop_class_uid, one.identifier.get("PatientID")))
+        one.match(PatientID="P", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")
+        one.end_find()
+
+    def move(one: Exchange) -> None:
+        asked.append((one.request.affected_sop_class_uid, one.identifier.get("PatientID")))
+        one.progress(0x0000, None, 1, 0, 0)
+
+    with Scripted(find=find, move=move) as scripted:
+        node_of(home, scripted.address, 'model = "patient"')
+        found = pypx.find({"node": "hospital", "PatientID": "P", "then": "retrieve"})
+        uids = {"StudyInstanceUID": "1.2", "PatientID": "P"}
+        moved = pypx.move({"node": "hospital", **uids})
+    assert found["status"] == moved["status"] == "success"
+    assert asked == [(PATIENT_ROOT_FIND, "P")] * 2 + [(PATIENT_ROOT_MOVE, "P")] * 2
+    assert " -P " in found["command"]
+    assert " -P " in moved["command"]
+
+
+@pytest.mark.parametrize("wrong", [{"printReport": "pdf"}, {"reportTags": "{"}])
+def test_a_report_that_cannot_be_is_told_before_anything_is_asked(wrong: Opt) -> None:
+    found = pypx.find({"PatientID": "X", "then": "retrieve", **wrong})
+    assert found["returncode"] == 2, "nobody listens where it would have been asked"
+
+
 # What follows --------------------------------------------------------------------------------
 
 
@@ -335,12 +396,39 @@ def test_retrieve_status_push_report(
     assert found["report"]["json"][0]["header"]["PatientID"] == "DEMO-002"
 
 
+def test_a_pacs_that_goes_away_is_not_asked_for_every_series() -> None:
+    asked: list[str] = []
+
+    def find(one: Exchange) -> None:
+        for number in range(5):
+            one.match(StudyInstanceUID="1.2", SeriesInstanceUID=f"1.2.{number}")
+        one.end_find()
+
+    def move(one: Exchange) -> None:
+        asked.append(one.identifier["SeriesInstanceUID"])
+        one.cut()
+
+    with Scripted(find=find, move=move) as scripted:
+        found = pypx.find(opt_for(scripted.address, PatientID="X", then="retrieve"))
+    assert asked == ["1.2.0", "1.2.1"]
+    assert found["returncode"] == 3
+    said = [one["data"] for one in steps(found, "00-retrieve")]
+    assert [text.startswith("Not asked for") for text in said] == [False, False, True, True, True]
+
+
 def test_the_retrieve_of_1_x_has_a_report_with_its_word(
     opt: Callable[..., Opt], receiving: Archive
 ) -> None:
     found = pypx.find(opt(PatientID="DEMO-001", retrieve=True))
     assert found["report"]["json"][0]["body"][0]["PACS_Retrieve"] == " [ OK ] "
     assert len(list(receiving.instances())) == 12
+
+
+def test_a_call_with_keys_of_1_x_has_a_report(opt: Callable[..., Opt]) -> None:
+    plain = pypx.find(opt(PatientID="DEMO-001"))
+    old = pypx.find(opt(PatientID="DEMO-001", retrieve=False, printReport=""))
+    assert "report" not in plain
+    assert set(old["report"]) >= {"tabular", "rawText", "json"}
 
 
 def test_a_destination_that_the_pacs_does_not_know(opt: Callable[..., Opt], pacs: Pacs) -> None:

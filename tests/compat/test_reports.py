@@ -100,4 +100,5 @@ def test_csv(found: dict[str, Any]) -> None:
     assert (row["PatientID"], row["NumberOfSeries"]) == ("DEMO-002", "2")
     pretty = made(csvPrettify=True, csvPrintHeaders=True).splitlines()
     assert len({line.index("|") for line in pretty}) == 1
-    assert pypx.report({"reportData": found, "csvSeparator": "--"})["returncode"] == 2
+    for wrong in ("--", '"', "\n"):
+        assert pypx.report({"reportData": found, "csvSeparator": wrong})["returncode"] == 2

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from pypx.cli.completion import PROGRAMS
+from tests.package import conftest
 from tests.peers.process import require
 
 START = {
@@ -128,7 +130,7 @@ def test_the_script_is_one_that_the_shell_can_read(
     line = ["px", "completion", shell, "-o", str(path)]
     subprocess.run(line, env=environment, check=True, timeout=60)
     text = path.read_text()
-    for program in ("px", "px-echo", "px-find", "px-move", "px-listen"):
+    for program in PROGRAMS:
         assert re.search(rf"\b{program}\b", text)
     options = ["--no-config", "--no-execute"] if shell == "fish" else ["-n"]
     subprocess.run([require(shell), *options, str(path)], check=True, timeout=60)
@@ -158,3 +160,7 @@ def test_half_a_line_and_a_wrong_configuration_complete_nothing_but_break_nothin
     Path(environment["HOME"], ".config/pypx/config.toml").write_text("[nodes\n")
     assert _answers(environment, "px find ho") == []
     assert _answers(environment, "px nodes add ho") == []
+
+
+def test_each_program_that_is_a_command_is_completed() -> None:
+    assert set(conftest.PROGRAMS) - set(PROGRAMS) == {"px-report"}  # which is upstream's only

@@ -89,6 +89,21 @@ def test_one_patient_one_study_and_one_modality(retrieve, loaded_orthanc):
     assert retrieve.stored() == wanted
 
 
+def test_one_series_and_one_image(retrieve, loaded_orthanc):
+    """Orthanc answers a query without the study; what is here then needs none."""
+    loaded_orthanc.add_modality("PYPX", retrieve.port)
+    file = next(file for file in loaded_orthanc.held if file.modality == "US")
+    for key, attribute in (
+        ("SOPInstanceUID", "sop_instance_uid"),
+        ("SeriesInstanceUID", "series_instance_uid"),
+    ):
+        value = getattr(file, attribute)
+        found = retrieve(loaded_orthanc.address, "-k", f"{key}={value}")
+        assert found.code == 0, found
+        wanted = uids(one for one in loaded_orthanc.held if getattr(one, attribute) == value)
+        assert retrieve.stored() == wanted
+
+
 def test_names_in_all_character_sets(retrieve, loaded_orthanc):
     """Found by a name that is not Latin, told as it is written, stored as it was."""
     loaded_orthanc.add_modality("PYPX", retrieve.port)
@@ -226,6 +241,17 @@ def test_the_plain_studies_of_dcmqrscp(retrieve, loaded_dcmqrscp, plain, method,
     assert found.code == 0, found
     held = loaded_dcmqrscp.held
     assert retrieve.stored() == uids(file for file in held if file.study_instance_uid in plain)
+
+
+def test_a_series_alone_of_dcmqrscp(retrieve, loaded_dcmqrscp, plain):
+    port = loaded_dcmqrscp.destinations["PYPX"]
+    file = next(one for one in loaded_dcmqrscp.held if one.study_instance_uid in plain)
+    key = f"SeriesInstanceUID={file.series_instance_uid}"
+    found = retrieve(loaded_dcmqrscp.address, "-k", key, "--port", port)
+    assert found.code == 0, found
+    held = loaded_dcmqrscp.held
+    series = file.series_instance_uid
+    assert retrieve.stored() == uids(one for one in held if one.series_instance_uid == series)
 
 
 @pytest.mark.parametrize("method", ["auto", "get"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,6 +129,19 @@ def test_bytes_of_an_instance_under_way_are_told_to_whom_they_belong(
         connection.send_data_set(1, data[500:], is_last=True)
         assert connection.receive().message.status == 0
         assert receiver.last_activity_for(mine) == 0.0
+
+
+def test_an_instance_that_never_ends_holds_no_stop_up_for_longer_than_was_said(
+    archive: Archive,
+) -> None:
+    with Receiver(archive, port=0, grace=0.2) as receiver:
+        connection = client(receiver).connect([(CT_IMAGE, (EXPLICIT,))])
+        connection.send(1, CStoreRQ(1, CT_IMAGE, "1.2.3.4.1"))
+        connection.send_data_set(1, data_set()[:500], is_last=False)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert not tree(archive)
+    connection.abort()
 
 
 def test_what_is_acknowledged_is_there_bit_for_bit(

@@ -95,7 +95,8 @@ def run(samples: Archive, here: Archive, port: int) -> Iterator[Run]:
             if transfer is None:
                 asked = queries or [(0, keys)]
                 request = {"address": str(pacs), "queries": asked}
-                transfer, _ = note_down(here.ledger, whom, request, asked)
+                transfer, _ = note_down(here.ledger, whom.name, request)
+                here.ledger.add_queries(transfer, asked)
             said: list[str] = []
             wanted = Settings(**{"settle": 0.2, "backoff": 0.01, "outage": 5.0} | settings)
             with preparing(

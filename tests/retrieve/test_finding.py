@@ -14,6 +14,7 @@ from pypx.errors import ConfigError, ConnectError, StatusError
 from pypx.pacs import Pacs
 from pypx.pacs.samples import SAMPLE_INSTANCES, write_samples
 from pypx.retrieve.finding import Expected, Finder, FoundSeries, FoundStudy
+from pypx.retrieve.locating import known_in
 from tests.archive.helpers import store
 from tests.retrieve import TODAY
 from tests.retrieve.fake import FakePacs, study
@@ -161,11 +162,55 @@ def test_keys_of_each_level_are_asked_for_at_their_level() -> None:
     assert pacs.asked == [("study", {"PatientID": "P2"})]
 
 
-@pytest.mark.parametrize("keys", [{"Modality": "CT"}, {"SeriesInstanceUID": "1", "Rows": "2"}])
+@pytest.mark.parametrize(
+    "keys", [{"Modality": "CT"}, {"SeriesInstanceUID": "1*"}, {"SOPInstanceUID": "1\\2"}]
+)
 def test_series_are_not_looked_for_in_every_study(make: Make, keys: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="every study") as caught:
         make().studies(keys)
     assert caught.value.hint
+
+
+LOWER = {
+    "SeriesInstanceUID": ("series", {"SeriesInstanceUID": "1.2.5.7"}),
+    "SOPInstanceUID": ("image", {"SOPInstanceUID": "1.2.5.7.9"}),
+}
+
+
+@pytest.mark.parametrize("model", ["study", "patient"])
+@pytest.mark.parametrize("keyword", sorted(LOWER))
+def test_the_study_of_a_series_or_image_is_asked_for(keyword: str, model: str) -> None:
+    level, key = LOWER[keyword]
+    rows = {
+        "study": [study(index) for index in range(9)],
+        level: [
+            {**key, keyword: f"{key[keyword]}{more}", "StudyInstanceUID": f"1.2.{n}", **patient}
+            for n, more, patient in ((4, ".1", {"PatientID": "P4"}), (5, "", {"PatientID": "P5"}))
+        ],
+    }
+    for ignore in ((), (keyword,)):
+        pacs = FakePacs(rows, ignore=ignore)
+        found = list(pacs.finder(model).studies(key))
+        assert [one.study_instance_uid for one in found] == ["1.2.5"]
+        assert pacs.asked[0] == (level, key)
+        assert len(pacs.asked) == 2
+
+
+def test_what_is_here_already_names_the_study(here: Archive) -> None:
+    store(here, 9, StudyInstanceUID="1.2.5", SeriesInstanceUID="1.2.5.7", PatientID="P5")
+    for key in ({"SeriesInstanceUID": "1.2.5.7"}, {"SOPInstanceUID": "1.2.3.4.9"}):
+        pacs: Any = FakePacs({"study": [study(index) for index in range(9)]})
+        finder = Finder(pacs, today=TODAY, known=known_in(here))
+        assert [one.study_instance_uid for one in finder.studies(key)] == ["1.2.5"]
+        assert [level for level, _ in pacs.asked] == ["study"]
+
+
+@pytest.mark.parametrize("refuse", [[], ["series"]])
+def test_a_study_that_nobody_names_is_not_guessed(refuse: list[str]) -> None:
+    pacs = FakePacs({"study": [study(1)]}, refuse=refuse)
+    with pytest.raises(StatusError, match="does not say which study SeriesInstanceUID"):
+        list(pacs.finder().studies({"SeriesInstanceUID": "1.2.3"}))
+    assert [level for level, _ in pacs.asked] == ["series"], "no study was looked through"
 
 
 def test_a_key_that_the_pacs_ignores_is_heeded_here(make: Make) -> None:

@@ -35,7 +35,7 @@ from pypx.archive.layout import Layout
 from pypx.archive.layout_pypx import sanitised
 from pypx.archive.tree import Tree
 from pypx.errors import IndexUnavailableError
-from pypx.modes import file_mode
+from pypx.modes import file_mode, folder_mode
 
 __all__ = ["Companions"]
 
@@ -117,16 +117,27 @@ class Companions:
         """
         count = 0
         for row in self._find(Level.SERIES, {}):
-            path = str(row["path"])
-            self._write_maps(row, path)
-            if self._info:
-                self._write_above(row, path)
-                with self._opened(path) as folder:
-                    if not (_exists(folder, _RECEIVING) or _exists(folder, _SERIES)):
-                        self._write(folder, _SERIES, self._info_of(Level.SERIES, row, path))
+            self._write_missing(row, str(row["path"]))
             count += 1
             progress(count)
         return count
+
+    def write_missing(self, series_instance_uid: str, path: str) -> None:
+        """Do for one series what ``write_all`` does for all; the arguments are those of ``begin``.
+
+        Raises:
+            OSError: A file cannot be written.
+            IndexUnavailableError: The index cannot be asked, or does not have the series yet.
+        """
+        self._write_missing(self._row(series_instance_uid), path)
+
+    def _write_missing(self, row: Row, path: str) -> None:
+        self._write_maps(row, path)
+        if self._info:
+            self._write_above(row, path)
+            with self._opened(path) as folder:
+                if not (_exists(folder, _RECEIVING) or _exists(folder, _SERIES)):
+                    self._write(folder, _SERIES, self._info_of(Level.SERIES, row, path))
 
     def _row(self, series_instance_uid: str) -> Row:
         for row in self._find(Level.SERIES, {"SeriesInstanceUID": series_instance_uid}):
@@ -194,7 +205,7 @@ class Companions:
         try:
             parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            where.mkdir(parents=True, exist_ok=True)
+            self._make_maps(where)
             parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
         short = identity.encode("utf-8")[:_LONGEST_NAME].decode("utf-8", "ignore")
         try:
@@ -203,6 +214,13 @@ class Companions:
                 self._write(parent, f"{short}.json", document.encode("utf-8", "surrogateescape"))
         finally:
             os.close(parent)
+
+    def _make_maps(self, where: Path) -> None:
+        """Make a folder of maps, whose names are IDs of patients."""
+        missing = [path for path in (where, *where.parents) if not path.exists()]
+        where.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            path.chmod(folder_mode())
 
     def _write(self, folder: int, name: str, data: bytes) -> None:
         """Write a file that has its name when it is whole; one by that name is replaced."""

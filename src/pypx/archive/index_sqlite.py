@@ -18,7 +18,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
@@ -28,6 +27,7 @@ from pypx.archive.attributes import COUNTS, Level
 from pypx.archive.connections import Connections, is_damaged
 from pypx.archive.index import Entry, Row
 from pypx.archive.matching import PATIENT_KEY, where
+from pypx.batches import batches
 from pypx.errors import IndexUnavailableError
 
 __all__ = ["SqliteIndex"]
@@ -261,8 +261,7 @@ class SqliteIndex:
         Raises:
             IndexUnavailableError: It cannot be written now.
         """
-        left = iter(paths)
-        while batch := list(islice(left, _BATCH)):  # short transactions: others are writing
+        for batch in batches(paths, _BATCH):  # short transactions: others are writing
             with self._changing() as connection:
                 for path in batch:
                     folder, _, name = path.rpartition("/")

@@ -185,6 +185,21 @@ class Ledger(QueryLedger, SeriesLedger):
             ).fetchone()
         return None if row is None else row[0]
 
+    def complete_since(self, transfer: Transfer, totals: Totals) -> str:
+        """Say when the rest of an incomplete transfer came (ISO 8601, UTC); empty if it has not.
+
+        Args:
+            transfer: Which.
+            totals: As they are now.
+        """
+        if not totals.series or totals.complete < totals.series or totals.to_plan:
+            return ""
+        with self._reading(transfer) as connection:
+            if connection.execute(ledger_rows.FRUITLESS, (transfer.pk,)).fetchone():
+                return ""
+            row = connection.execute(ledger_rows.LAST_OF_INCOMPLETE, (transfer.pk,)).fetchone()
+        return row[0] or transfer.ended_at
+
     def completeness(self, study: str, series: str = "") -> Completeness:
         """Say whether a study, or one series of it, is whole against what was last asked for.
 

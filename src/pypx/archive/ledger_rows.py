@@ -14,7 +14,9 @@ from pypx.archive.transfers import LedgerSeries, Query, Standing, Transfer
 from pypx.errors import IndexUnavailableError
 
 __all__ = [
+    "FRUITLESS",
     "HERE",
+    "LAST_OF_INCOMPLETE",
     "MISSING",
     "OF_STUDY",
     "PLANNED",
@@ -97,18 +99,37 @@ RESUME = (
     "UPDATE transfer SET state = 'running', reason = '', ended_at = '' WHERE pk = :transfer",
 )
 """What opens a transfer again, in this order."""
+# A series that is under way, or was incomplete, counts as what is here now.
 # Of a series that two queries of one transfer found, the one with the most expected counts, and of
 # these the one with the most received. More than the PACS has of one series makes up for nothing
 # that is missing in another one.
 TOTALS = (
-    "SELECT count(*), sum(state = 'complete'), sum(expected), sum(min(received, expected)),"
+    "SELECT count(*), sum(state = 'complete' OR (state = 'incomplete' AND received >= expected)),"
+    " sum(expected), sum(min(received, expected)),"
     " sum(min(here_before, expected)), sum(expected IS NULL),"
     " sum(CASE WHEN expected IS NULL THEN received END) FROM (SELECT state, expected, received,"
     " here_before, max(ifnull(expected, -1) * 1000000000 + received) FROM (SELECT s.state,"
-    f" s.expected, CASE s.state WHEN 'busy' THEN ({HERE}) ELSE s.received END AS received,"
+    f" s.expected, CASE WHEN s.state IN ('busy', 'incomplete') THEN ({HERE})"
+    " ELSE s.received END AS received,"
     " s.here_before, t.study_instance_uid, s.series_instance_uid FROM transfer_series s"
     " JOIN transfer_study t ON t.pk = s.study_pk WHERE s.transfer_pk = ?)"
     " GROUP BY study_instance_uid, series_instance_uid)"
+)
+LAST_OF_INCOMPLETE = (
+    "SELECT max(received_at) FROM (SELECT i.received_at FROM transfer_series s"
+    " JOIN transfer_instance e ON e.series_pk = s.pk JOIN instance i USING (sop_instance_uid)"
+    " WHERE s.transfer_pk = ?1 AND s.state = 'incomplete' UNION ALL SELECT i.received_at"
+    " FROM transfer_series s JOIN transfer_study t ON t.pk = s.study_pk"
+    " JOIN study y ON y.study_instance_uid = t.study_instance_uid"
+    " JOIN series x ON x.study_pk = y.pk"
+    " AND s.series_instance_uid IN (x.series_instance_uid, '')"
+    " JOIN instance i ON i.series_pk = x.pk"
+    " WHERE s.transfer_pk = ?1 AND s.state = 'incomplete' AND s.basis <> 'instances')"
+)
+FRUITLESS = (
+    "SELECT 1 FROM transfer_query WHERE transfer_pk = ?1"
+    " AND state IN ('no-match', 'too-many', 'failed', 'malformed') UNION ALL"
+    " SELECT 1 FROM transfer_study WHERE transfer_pk = ?1 AND state = 'failed' LIMIT 1"
 )
 UNSETTLED = (
     f"{TRANSFER} FROM transfer WHERE pk IN (SELECT max(pk) FROM transfer GROUP BY fingerprint)"

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from pypx.cli.outcome import name_some
 from pypx.cli.output import Output, visible
 from pypx.cli.show import count
 from pypx.errors import (
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from pypx.ul.pdu import AAssociateRQ
 
 __all__ = ["Committed", "commit_all"]
-
-_MOST_NAMED = 20  # in the text; JSON has all
 
 
 class _NotCommittedError(PypxError):
@@ -85,12 +84,7 @@ class Committed:
         out.line(visible(", ".join(numbers)))
         lines = [f"{one.sop_instance_uid}: {one.meaning}" for one in result.failed]
         lines += [f"{uid}: never reported" for uid in result.missing]
-        if not lines:
-            return
-        out.write("Not committed:\n")
-        out.write("".join(f"  {visible(line)}\n" for line in lines[:_MOST_NAMED]))
-        if len(lines) > _MOST_NAMED:
-            out.write(f"and {len(lines) - _MOST_NAMED:,} more, which --json names\n")
+        name_some(out, "Not committed", lines)
 
     def document(self) -> dict[str, Any]:
         """Give the ``commitment`` of the JSON document."""

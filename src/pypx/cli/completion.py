@@ -10,10 +10,11 @@ import click
 from pypx.cli.command import PxCommand
 from pypx.cli.options import Invocation, common_options
 
-__all__ = ["command"]
+__all__ = ["PROGRAMS", "command"]
 
 _SHELLS = ("bash", "zsh", "fish")
-_PROGRAMS = ("px", "px-echo", "px-find", "px-move", "px-listen")
+PROGRAMS = ("px", "px-echo", "px-find", "px-move", "px-listen", "px-status")
+"""``px``, and the programs that are one of its commands."""
 
 
 @click.command("completion", cls=PxCommand, short_help="Let your shell complete commands.")
@@ -33,7 +34,7 @@ def command(invocation: Invocation, *, shell: str) -> int:
     from pypx.cli.completing import script
 
     out = invocation.out
-    text = script(shell, _PROGRAMS)
+    text = script(shell, PROGRAMS)
     if out.form == "json":
         out.document({"shell": shell, "script": text})
     else:

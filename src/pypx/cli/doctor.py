@@ -14,7 +14,7 @@ import click
 
 from pypx.cli.auditing import audited, heard
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import Invocation, PeerFlags, common_options, listener_options, peer_options
 from pypx.cli.output import Output, json_text, visible
 from pypx.errors import ConfigError
 
@@ -37,13 +37,7 @@ _CONFIGURATION = "configuration"
 @click.option("--no-get", is_flag=True, help="Do not try C-GET.")
 @click.option("--no-move", is_flag=True, help="Do not try C-MOVE, which has a PACS send to us.")
 @click.option("--save", is_flag=True, help="Write what was learnt into the configuration.")
-@click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Port of our listener.  [default: as configured, or 10402]",
-)
+@listener_options()
 @common_options(jsonl=True, archive=False)
 @peer_options
 def command(

@@ -51,6 +51,8 @@ def command(
     px echo --all
     px echo --aec ORTHANC --serverIP 127.0.0.1 --serverPort 4242
 
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px echo -y.
+
     The exit code is 0 if all answered, else that of the first that did not.
     """
     chosen = _choose(invocation, nodes, all_nodes, peer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pypx.cli.auditing import audited, heard
-from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
 from pypx.cli.output import Output, error_object
@@ -29,11 +29,7 @@ __all__ = ["command"]
 @click.command("find", cls=KeyCommand, short_help="Query a PACS.")
 @click.argument("node", required=False)
 @key_option
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "study", "series", "image"]),
-    help="What is looked for.  [default: study]",
-)
+@level_option("What is looked for.  [default: study]")
 @model_option
 @click.option(
     "--from",
@@ -73,6 +69,8 @@ def command(
     px find hospital -k StudyInstanceUID=1.2.3 --level series --json
     px find hospital -k ModalitiesInStudy=MR --csv -o studies.csv
     px find hospital --from cohort.csv --csv
+
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px find -y.
 
     The exit code is 1 if the PACS said that there is more than it gave, or if a row of the
     list failed. Matches of a list begin with the number of their row; the headings are row 1.

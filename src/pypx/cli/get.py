@@ -12,7 +12,7 @@ import click
 
 from pypx.cli.asking import ask_for
 from pypx.cli.auditing import audited, heard, knowing
-from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
 from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
@@ -30,11 +30,7 @@ __all__ = ["command"]
 @click.command("get", cls=KeyCommand, short_help="Fetch images from a PACS.")
 @click.argument("node", required=False)
 @key_option
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "study", "series", "image"]),
-    help="What is fetched.  [default: the lowest level that a key belongs to]",
-)
+@level_option("What is fetched.  [default: the lowest level that a key belongs to]")
 @model_option
 @common_options()
 @maps_option

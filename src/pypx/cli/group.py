@@ -21,7 +21,7 @@ COMMANDS = {
     "move": "Have a PACS send images (C-MOVE), here or elsewhere.",
     "get": "Fetch images from a PACS (C-GET) into the archive.",
     "retrieve": "Get all that matches, compared by UID, whatever it takes.",
-    "qr": "Query and retrieve with the arguments of upstream's PACS_QR.sh.",
+    "qr": "Query, or get, with the arguments of a PACS_QR.sh.",
     "store": "Send files, folders or what is in the archive (C-STORE).",
     "listen": "Receive images into the archive (C-STORE).",
     "ls": "List what the archive holds.",

@@ -29,6 +29,7 @@ from pypx.errors import (
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
+    from pypx.archive.companions import Companions
 
 __all__ = ["Import"]
 
@@ -49,10 +50,13 @@ class Import:
     Args:
         archive: Where they go.
         out: What is told of each.
+        companions: Who writes the files beside each series, when all of it is taken in.
     """
 
-    def __init__(self, archive: Archive, out: Output) -> None:
+    def __init__(self, archive: Archive, out: Output, companions: Companions | None = None) -> None:
         self._archive = archive
+        self._companions = companions
+        self._series: dict[str, str] = {}
         self._out = out
         self._rows = rows_for(out, _COLUMNS, _show)
         self._passed_over = 0
@@ -69,6 +73,12 @@ class Import:
 
     def take(self, paths: Iterable[str]) -> None:
         """Take files and folders in, in the order of the arguments and then of names."""
+        try:
+            self._take_all(paths)
+        finally:
+            self._write_companions()
+
+    def _take_all(self, paths: Iterable[str]) -> None:
         with TransferProgress(self._out, "import", "looking") as progress:
             for path in self._files(paths):
                 if self._stopped:
@@ -82,6 +92,20 @@ class Import:
                 done = sum(self._counts.values()) - self._counts["refused"]
                 progress.show(None, done, self._counts["refused"], 0)
 
+    def _write_companions(self) -> None:
+        """Write ``.info`` files and maps of what was taken in, also after an interruption."""
+        for uid, folder in self._series.items():
+            assert self._companions is not None  # else none is noted
+            try:
+                self._companions.write_missing(uid, folder)
+            except (OSError, IndexUnavailableError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                self._out.warn(
+                    f"Not all files beside the images could be written: {reason.rstrip('.')}.",
+                    hint="Later px index rebuild writes what is missing.",
+                )
+                return
+
     def _take(self, path: str) -> None:
         try:
             stored = self._archive.add_file(path)
@@ -90,6 +114,8 @@ class Import:
         except (DataSetError, ArchiveError) as error:
             self._refuse(path, error)
             return
+        if self._companions is not None:
+            self._series[stored.series_instance_uid] = str(stored.path.parent)
         self._counts[stored.outcome] += 1
         self._bytes += stored.bytes if stored.outcome != "duplicate" else 0
         row = {

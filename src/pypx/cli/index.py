@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pypx.archive.files import archive_error
 from pypx.cli.command import PxCommand, help_option
 from pypx.cli.findings import document, tell_findings
 from pypx.cli.importing import Import
@@ -85,6 +84,8 @@ def rebuild(invocation: Invocation) -> int:
 
 def _write_companions(out: Output, companions: Companions) -> None:
     """Write maps and ``.info`` files for all that is in the index."""
+    from pypx.archive.files import archive_error  # the man pages are made without its packages
+
     try:
         with TransferProgress(out, "rebuild", "noting") as progress:
             number = companions.write_all(lambda done: progress.show(None, done, 0, 0))
@@ -96,6 +97,7 @@ def _write_companions(out: Output, companions: Companions) -> None:
 @command.command("import", cls=PxCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @common_options(jsonl=True, csv=True, timeout=False)
+@maps_option
 def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     """Take Part 10 files into the archive; folders with all that is below them.
 
@@ -114,7 +116,7 @@ def import_files(invocation: Invocation, *, paths: tuple[str, ...]) -> int:
     with invocation.open_archive(create=True) as archive:
         tell_notes(invocation.out, archive.notes)
         told = len(archive.notes)
-        run = Import(archive, invocation.out)
+        run = Import(archive, invocation.out, invocation.companions(archive))
         invocation.interrupts.cancel = run.stop
         run.take(paths)
         tell_notes(invocation.out, archive.notes[told:])

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pypx.errors import ConfigError
+from pypx.modes import file_mode, folder_mode
 
 if TYPE_CHECKING:
     import socket
@@ -22,8 +23,6 @@ __all__ = ["LOG_NAME", "LogStream", "connection", "leave_socket", "log_elsewhere
 
 LOG_NAME = "listen.run.log"
 """The file in the folder of ``--logdir``, as upstream has it."""
-
-_FILE_MODE = 0o640
 
 
 def leave_socket() -> None:
@@ -139,8 +138,8 @@ def log_elsewhere(folder: str) -> None:
 def _to_file(folder: str) -> Callable[[str], None]:
     path = os.path.join(folder, LOG_NAME)  # noqa: PTH118
     try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
+        os.makedirs(folder, mode=folder_mode(), exist_ok=True)  # noqa: PTH103
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, file_mode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}.") from None
     from datetime import UTC, datetime

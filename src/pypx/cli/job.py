@@ -110,9 +110,6 @@ def in_full(archive: Archive, transfer: Transfer) -> JobInFull:
         reason = f"It was complete; {_gone(missing)}."
     queries = [query for query in ledger.queries(transfer) if query.state in _TROUBLED]
     failed = [study for study in studies.values() if study.state == "failed"]
-    whole = all(one.status == "complete" for one in found) and not (queries or failed)
-    if job.state == "incomplete" and found and whole and not job.totals.to_plan:
-        job, reason = job._replace(state="complete"), "What was missing has come since."
     return JobInFull(job, reason, found, queries, failed, ledger.extras(transfer))
 
 

@@ -6,10 +6,8 @@ then. What a job is does not belong here.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,8 +17,7 @@ from pypx.cli.output import Output, visible
 from pypx.cli.show import count, size
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
+    from pypx.cli.bar import Bar
     from pypx.retrieve.run import Snapshot
 
 __all__ = ["JobProgress", "describe", "duration"]
@@ -42,46 +39,16 @@ class JobProgress:
         self._out = out
         self._title = visible(f"{transfer.node} {transfer.id}")
         self._rate = Rate(_SPAN)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: Bar | None = None
         self._next = time.monotonic() + (0 if out.live else _LINE_EVERY)
         self._last = ""
-        self._lock = threading.RLock()
 
     def __enter__(self) -> JobProgress:
         if self._out.live:
-            self._start_bar()
+            from pypx.cli.bar import Bar
+
+            self._bar = Bar(self._out, self._title, "asking what there is", width=24)
         return self
-
-    def _start_bar(self) -> None:
-        import sys
-
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=Console(file=sys.stderr),
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,  # it would break lines that people copy
-        )
-        self._task = self._bar.add_task(self._title, total=None, words="asking what there is")
-        self._bar.start()
-        self._out.room = self._room
-
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Take the bar away while somebody writes a line."""
-        assert self._bar is not None
-        with self._lock:
-            self._bar.stop()
-            try:
-                yield
-            finally:
-                self._bar.start()
 
     def __exit__(
         self,
@@ -90,9 +57,7 @@ class JobProgress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._out.room = nullcontext
-            with self._lock:
-                self._bar.stop()
+            self._bar.stop()
 
     def show(self, look: Callable[[], Snapshot]) -> None:
         """Show how the job stands, if it is time to.
@@ -107,10 +72,9 @@ class JobProgress:
         images, received = self._rate.at(now, snapshot.instances, snapshot.bytes)
         words = visible(describe(snapshot, images, received))
         self._next = time.monotonic() + (_LINE_EVERY if self._bar is None else _DRAW_EVERY)
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             done, total = _so_far(snapshot)
-            with self._lock:
-                self._bar.update(self._task, completed=done, total=total or None, words=words)
+            self._bar.show(done, total or None, words)
         elif words != self._last:
             self._last = words
             self._out.say(f"{self._title}: {words}.")

@@ -13,6 +13,7 @@ from pypx.cli.output import Output, visible
 from pypx.cli.show import count
 from pypx.cli.table import Column, draw
 from pypx.errors import ConfigError
+from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
@@ -48,7 +49,8 @@ class Job(NamedTuple):
     Attributes:
         transfer: As the ledger has it.
         totals: Its numbers.
-        state: That of the transfer, or ``interrupted``.
+        state: That of the transfer; ``interrupted``; or ``complete``, where the rest came later,
+            which the reason of the transfer then says.
     """
 
     transfer: Transfer
@@ -68,7 +70,13 @@ def job_of(archive: Archive, transfer: Transfer) -> Job:
     if state == "running" and not TransferLock.is_held(archive.root, transfer.id):
         transfer = ledger.find(transfer.id) or transfer  # it may have ended a moment ago
         state = INTERRUPTED if transfer.state == "running" else transfer.state
-    return Job(transfer, ledger.totals(transfer), state)
+    totals = ledger.totals(transfer)
+    if state == "incomplete" and (since := ledger.complete_since(transfer, totals)):
+        state = "complete"
+        transfer = replace(
+            transfer, reason=f"What was missing came: complete since {when(since)} UTC."
+        )
+    return Job(transfer, totals, state)
 
 
 def jobs_of(archive: Archive, latest: int | None) -> list[Job]:

@@ -7,7 +7,7 @@ as they are; only a full ISO date, which no PACS takes, becomes a DICOM one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -22,6 +22,7 @@ __all__ = [
     "key_named",
     "key_option",
     "key_value",
+    "level_option",
     "model_option",
     "parse_keys",
     "wrong_shape",
@@ -32,6 +33,18 @@ model_option = click.option(
     type=click.Choice(["patient", "study"]),
     help="Information model.  [default: the node's, or study]",
 )
+
+
+def level_option(what: str) -> Callable[[Any], Any]:
+    """Give a command ``--level``.
+
+    Args:
+        what: What it decides, and what it is by default, for the help.
+    """
+    return click.option(
+        "--level", type=click.Choice(["patient", "study", "series", "image"]), help=what
+    )
+
 
 _ISO_DATE = re.compile(r"(\d{4})([-/])(\d{2})\2(\d{2})")
 _SHAPES = {

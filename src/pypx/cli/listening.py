@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -63,6 +63,8 @@ def listen(invocation: Invocation, flags: Flags) -> int:
         from pypx.cli import inetd
 
         if flags.inetd.logdir is not None:
+            with suppress(ConfigError):  # which says who may read the log; told below, in there
+                _ = invocation.config
             inetd.log_elsewhere(flags.inetd.logdir)
         connection, host = inetd.connection()
         flags = replace(flags, host=host)
@@ -296,6 +298,11 @@ class _Listening:
             out.warn("Whoever reaches the port may send.")
         else:
             out.detail(f"{len(held.allow)} rules say who may send")
+        if held.users is not None and held.tls is None and not is_loopback(receiver.host):
+            out.warn(
+                "Passwords of users come without TLS: who listens on the way reads them.",
+                "Give certificates in [listen.tls].",
+            )
 
     def _where(self) -> str:
         return " and ".join(_shown(host, port) for host, port in self.receiver.addresses)

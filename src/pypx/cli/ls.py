@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pypx.cli.keys import KeyCommand, key_option, parse_keys
+from pypx.cli.keys import KeyCommand, key_option, level_option, parse_keys
 from pypx.cli.notes import counted
 from pypx.cli.options import Invocation, common_options
 from pypx.cli.output import Output
@@ -35,11 +35,7 @@ _JUDGED = {
 
 @click.command("ls", cls=KeyCommand, short_help="List what the archive holds.")
 @key_option
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "study", "series", "image"]),
-    help="What is listed.  [default: study]",
-)
+@level_option("What is listed.  [default: study]")
 @click.option("--tree", is_flag=True, help="Studies with their series.")
 @common_options(jsonl=True, csv=True)
 def command(invocation: Invocation, *, keys: tuple[str, ...], level: str | None, tree: bool) -> int:

@@ -15,8 +15,8 @@ import click
 from pypx.address import check_ae_title
 from pypx.cli.asking import ask_for
 from pypx.cli.auditing import audited, heard
-from pypx.cli.keys import KeyCommand, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
+from pypx.cli.options import Invocation, PeerFlags, common_options, listener_options, peer_options
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 from pypx.errors import ConfigError
@@ -36,20 +36,10 @@ _LATEST = 60.0  # seconds, unless --timeout says otherwise
 @click.command("move", cls=KeyCommand, short_help="Have a PACS send images.")
 @click.argument("node", required=False)
 @key_option
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "study", "series", "image"]),
-    help="What is moved.  [default: the lowest level that a key belongs to]",
-)
+@level_option("What is moved.  [default: the lowest level that a key belongs to]")
 @model_option
 @click.option("--to", metavar="AET", help="Destination, as the PACS knows it.  [default: us]")
-@click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Port of our listener.  [default: as configured, or 10402]",
-)
+@listener_options()
 @common_options()
 @peer_options
 def command(
@@ -78,6 +68,8 @@ def command(
 
     Keys that are not unique are looked up first (C-FIND), and each study or series that
     they name is moved by itself. One PatientID as the only key moves at the patient level.
+
+    Flags of pypx 1.x and 3.x work as well, and are answered as they were: px move -y.
 
     The exit code is 1 if not all was sent, or less arrived here than the PACS says.
     """

@@ -32,6 +32,7 @@ __all__ = [
     "PeerFlags",
     "common_options",
     "forwarded_options",
+    "listener_options",
     "maps_option",
     "peer_options",
 ]
@@ -357,6 +358,30 @@ def _invocation(values: dict[str, Any]) -> Invocation:
         timeout=values.pop("timeout", None),
         aet=values.pop("aet", None),
     )
+
+
+def listener_options(
+    where: str = "Where our listener is.", port: str = "Port of our listener."
+) -> Callable[[Any], Any]:
+    """Give a command ``--host`` and ``--port``, of who listens here.
+
+    Args:
+        where: What the host is, for the help.
+        port: What the port is.
+    """
+
+    def decorate(function: Any) -> Any:
+        function = click.option(
+            "--port",
+            type=click.IntRange(1, 65535),
+            metavar="PORT",
+            help=f"{port}  [default: as configured, or 10402]",
+        )(function)
+        return click.option("--host", metavar="HOST", help=f"{where}  [default: as configured]")(
+            function
+        )
+
+    return decorate
 
 
 def peer_options(function: Callable[..., int]) -> Any:

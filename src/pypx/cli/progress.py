@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pypx.cli.output import Output
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from pypx.cli.bar import Bar
 
 __all__ = ["TransferProgress"]
 
@@ -32,31 +32,15 @@ class TransferProgress:
         self._out = out
         self._what = what
         self._at_first = at_first
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: Bar | None = None
         self._next_line = time.monotonic() + _LINE_EVERY
 
     def __enter__(self) -> TransferProgress:
         if self._out.live:
-            self._start_bar()
+            from pypx.cli.bar import Bar
+
+            self._bar = Bar(self._out, self._what, self._at_first, elapsed=True)
         return self
-
-    def _start_bar(self) -> None:
-        import sys
-
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            TimeElapsedColumn(),
-            console=Console(file=sys.stderr),
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(self._what, total=None, numbers=self._at_first)
 
     def __exit__(
         self,
@@ -76,9 +60,8 @@ class TransferProgress:
         numbers += [f"{failed} failed"] if failed else []
         numbers += [f"{warning} with a warning"] if warning else []
         text = ", ".join(numbers)
-        if self._bar is not None and self._task is not None:
-            total = None if remaining is None else done + remaining
-            self._bar.update(self._task, completed=done, total=total, numbers=text)
+        if self._bar is not None:
+            self._bar.show(done, None if remaining is None else done + remaining, text)
         else:
             self._next_line = time.monotonic() + _LINE_EVERY
             self._out.say(f"{self._what}: {text}.")

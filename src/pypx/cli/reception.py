@@ -43,7 +43,8 @@ def allow_rules(
     """Give the rules of a listener: those that were written, and the configured nodes.
 
     A node may associate from its address under any AE title: many PACS send under
-    another one than they are called by, and an address says more than a title.
+    another one than they are called by, and an address says more than a title. Where a rule
+    that was written wants a user of it, that goes before.
 
     Args:
         rules: ``AET@NETWORK`` of the configuration and of ``--allow``.
@@ -54,7 +55,8 @@ def allow_rules(
     Raises:
         ConfigError: A rule is none.
     """
-    parsed = [AllowRule.parse(rule) for rule in rules]
+    written = [AllowRule.parse(rule) for rule in rules]
+    parsed = list(written)
     if is_loopback(host) and not parsed:
         return []
     for node in nodes:
@@ -63,8 +65,12 @@ def allow_rules(
         except OSError:
             out.warn(f"The host of {node.name}, {node.address.host}, has no address: not allowed.")
             continue
-        addresses = sorted({str(where[0]) for *_, where in found})
-        parsed += [AllowRule.parse(f"*@{address.partition('%')[0]}") for address in addresses]
+        addresses = sorted({str(where[0]).partition("%")[0] for *_, where in found})
+        for address in addresses:
+            if any(rule.wants_user(node.address.ae_title, address) for rule in written):
+                out.detail(f"{node.name} at {address} must be a user, as a rule says")
+            else:
+                parsed.append(AllowRule.parse(f"*@{address}"))
     return parsed
 
 
@@ -136,7 +142,7 @@ def receiving(
     from pypx.cli.line_limit import LineLimit
     from pypx.config.amounts import parse_size
     from pypx.receiver.observers import Observers
-    from pypx.receiver.receiver import Receiver
+    from pypx.receiver.receiver import GRACE, Receiver
 
     nodes = [*config.nodes.values(), node]
     rules = allow_rules(config.listen.allow, nodes, bound, invocation.out)
@@ -160,6 +166,7 @@ def receiving(
                 users=config.listen.users,
                 min_free=parse_size(config.listen.min_free),
                 observer=watch if trail is None else Observers(watch, trail),
+                grace=min(GRACE, invocation.timeout or GRACE),
             ) as receiver,
         ):
             invocation.out.say(

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pypx.cli.keys import KeyCommand, check_values, key_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    listener_options,
+    maps_option,
+    peer_options,
+)
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,13 +74,7 @@ __all__ = ["command"]
 )
 @click.option("--manifest", metavar="FILE", help="Write what came, as .csv or .json.")
 @click.option("--report", metavar="FILE", help="Write a report, as .html.")
-@click.option("--host", metavar="HOST", help="Where our listener is.  [default: as configured]")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Port of our listener.  [default: as configured, or 10402]",
-)
+@listener_options()
 @common_options()
 @maps_option
 @peer_options

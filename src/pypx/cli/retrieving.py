@@ -27,7 +27,7 @@ from pypx.config.amounts import parse_size
 from pypx.errors import ArchiveError, CancelledError, PypxError
 from pypx.receiver.observers import Observers
 from pypx.retrieve.finding import check_keys
-from pypx.retrieve.job import Pacs, fingerprint, preparing
+from pypx.retrieve.job import Pacs, note_down, preparing
 from pypx.retrieve.landing import Listening
 from pypx.values import replace
 
@@ -173,14 +173,14 @@ class Retrieving:
             ledger.set_state(transfer, _DRY_RUN)
             self._add_queries(archive, transfer)
             return transfer, node
-        mark = fingerprint(wanted)
-        old = ledger.unfinished(mark)
-        if old is not None:
-            self._go_on(archive, old, stack)
-            return old, node
-        transfer = ledger.begin(node.name, {**wanted, **self._options.kept()}, mark)
-        self._hold(archive, transfer, stack)
-        self._add_queries(archive, transfer)
+        transfer, is_old = note_down(
+            ledger,
+            node.name,
+            wanted,
+            kept=self._options.kept(),
+            hold=lambda one: self._hold(archive, one, stack),
+        )
+        self._begin(archive, transfer, is_old=is_old)
         return transfer, node
 
     def _resumed(self, archive: Archive, stack: ExitStack) -> tuple[Transfer, Node]:
@@ -196,14 +196,15 @@ class Retrieving:
         self._rows = JobRows.of(self._out, transfer)
         if self._rows is not None:
             stack.enter_context(self._rows)
-        self._go_on(archive, transfer, stack)
+        self._hold(archive, transfer, stack)
+        archive.ledger.resume(transfer)
+        self._begin(archive, transfer, is_old=True)
         return transfer, node
 
-    def _go_on(self, archive: Archive, transfer: Transfer, stack: ExitStack) -> None:
-        """Open a job again; a killed process may not have noted down all of its queries."""
-        self._hold(archive, transfer, stack)
-        self._out.say(f"Going on with job {transfer.id}, begun {when(transfer.began_at)} UTC.")
-        archive.ledger.resume(transfer)
+    def _begin(self, archive: Archive, transfer: Transfer, *, is_old: bool) -> None:
+        """Have all queries in the ledger, where a killed process may have left some out."""
+        if is_old:
+            self._out.say(f"Going on with job {transfer.id}, begun {when(transfer.began_at)} UTC.")
         self._add_queries(archive, transfer)
 
     def _hold(self, archive: Archive, transfer: Transfer, stack: ExitStack) -> None:

@@ -91,6 +91,10 @@ def _invoke(program: str, name: str | None, arguments: list[str], state: State) 
 
 
 def _call(program: str, name: str | None, arguments: list[str], state: State) -> int:
+    if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
+        from pypx.cli.completing import answer  # the shell asks
+
+        return answer(PxGroup("px") if name is None else load_command(name), program)
     command_name, rest = (name, arguments) if name else (next(iter(arguments), ""), arguments[1:])
     if is_upstream(program, command_name, rest):
         from pypx.cli.upstream_run import run_upstream
@@ -99,10 +103,6 @@ def _call(program: str, name: str | None, arguments: list[str], state: State) ->
     if command_name == "listen":
         arguments = [*arguments[: len(arguments) - len(rest)], *for_listen(rest)]
     command = PxGroup("px") if name is None else load_command(name)
-    if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
-        from pypx.cli.completing import answer  # the shell asks
-
-        return answer(command, program)
     if name is None and not arguments:
         with command.make_context(program, [], resilient_parsing=True) as context:
             state.out.raw(f"{command.get_help(context)}\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pypx.cli.outcome import name_some, outcome_object
 from pypx.cli.output import Output, error_object, visible
 from pypx.cli.show import count, size
 from pypx.errors import (
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pypx.client.sending import Sent
 
 __all__ = ["Delivery"]
-
-_MOST_NAMED = 20  # failed files in the text; JSON has all
 
 
 class _PartialError(PypxError):
@@ -104,7 +103,7 @@ class Delivery:
             out.document(self._document(error))
         elif self.stored or self.failed:
             out.line(self._sentence())
-            self._name_failed()
+            name_some(out, "Not stored", [_line(one) for one in self._failures])
             if self.committed is not None:
                 self.committed.tell(out)
         out.flush()
@@ -147,12 +146,7 @@ class Delivery:
         return DataSetError("There is nothing to send.", hint="-v names what was passed over.")
 
     def _document(self, error: PypxError | None) -> dict[str, Any]:
-        document: dict[str, Any] = {
-            "status": self._status(error),
-            "completed": self.completed,
-            "failed": self.failed,
-            "warning": self.warning,
-            "remaining": self.remaining,
+        more: dict[str, Any] = {
             "skipped": self.skipped,
             "transcoded": self.transcoded,
             "failed_sop_instance_uids": [
@@ -163,8 +157,8 @@ class Delivery:
             "bytes": self.bytes,
         }
         if self.committed is not None:
-            document["commitment"] = self.committed.document()
-        return document | ({"error": error_object(error)} if error else {})
+            more["commitment"] = self.committed.document()
+        return outcome_object(self._status(error), self, more, error)
 
     def _status(self, error: PypxError | None) -> str:
         if isinstance(error, CancelledError):
@@ -185,15 +179,6 @@ class Delivery:
             if number:
                 numbers.append(f"{number:,} {words}")
         return f"{', '.join(numbers)}; {size(self.bytes)} in {self.seconds:.1f} s"
-
-    def _name_failed(self) -> None:
-        if not self._failures:
-            return
-        shown = self._failures[:_MOST_NAMED]
-        self._out.write("Not stored:\n")
-        self._out.write("".join(f"  {visible(_line(one))}\n" for one in shown))
-        if len(self._failures) > len(shown):
-            self._out.write(f"and {len(self._failures) - len(shown):,} more, which --json names\n")
 
 
 def _reason(sent: Sent) -> str:

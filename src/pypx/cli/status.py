@@ -1,7 +1,8 @@
 """``px status``: what the archive holds, how it is, and how the jobs of px retrieve stand.
 
 In: the archive. Out: counts, jobs, what was set aside, what waits, who receives; exit code 1 where
-somebody has to do something. Nothing is changed, not even what a crash left is put in order.
+somebody has to do something. Nothing is changed, not even what a crash left is put in order, unless
+jobs are to be forgotten.
 """
 
 from __future__ import annotations
@@ -77,9 +78,26 @@ class _Attention(NamedTuple):
 @click.option("--all", "show_all", is_flag=True, help="Not only the latest of each kind.")
 @click.option("--missing", is_flag=True, help="Name the images that a job lacks.")
 @click.option("--watch", "watching", is_flag=True, help="Go on showing how jobs get on.")
+@click.option(
+    "--forget", "names", multiple=True, metavar="ID", help="Forget a job; its images stay."
+)
+@click.option(
+    "--forget-older",
+    "older",
+    type=click.FloatRange(0, 36_500),
+    metavar="DAYS",
+    help="Forget all jobs that ended so long ago.",
+)
 @common_options(timeout=False)
 def command(
-    invocation: Invocation, *, job: str | None, show_all: bool, missing: bool, watching: bool
+    invocation: Invocation,
+    *,
+    job: str | None,
+    show_all: bool,
+    missing: bool,
+    watching: bool,
+    names: tuple[str, ...],
+    older: float | None,
 ) -> int:
     """Show what the archive holds and how it is, or the job ID of px retrieve.
 
@@ -94,6 +112,7 @@ def command(
     px status --json | jq .attention
     px status 20240131-5f0c2a --missing
     px status --watch
+    px status --forget-older 365
 
     The exit code is 1 when somebody has to do something: the index cannot be read or may lack
     objects, less than 1 GiB is free, a hook has not taken what it was to be told, the process
@@ -102,8 +121,17 @@ def command(
     count: their senders know. Of a job it is 0 when all of it is here, else 1.
 
     --watch ends with Ctrl-C (exit code 0) and, where ID is given, when the job ends.
+
+    A job that is forgotten cannot be resumed, and px ls does not know from it any more whether
+    series are complete; --forget and --forget-older leave jobs alone that a process runs.
     """
     out, shown = invocation.out, None if show_all else _LATEST
+    if names or older is not None:
+        if job is not None or show_all or missing or watching:
+            raise ConfigError("--forget and --forget-older only forget: give them alone.")
+        from pypx.cli.forgetting import forget
+
+        return forget(invocation, names, older)
     if missing and job is None:
         raise ConfigError("--missing is of one job.", hint="Give its ID: px status lists them.")
     if watching and out.form == "json":

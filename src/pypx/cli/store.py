@@ -14,7 +14,7 @@ import click
 
 from pypx.cli.auditing import audited
 from pypx.cli.keys import KeyCommand, key_option, parse_keys
-from pypx.cli.options import Invocation, common_options
+from pypx.cli.options import Invocation, common_options, listener_options
 from pypx.cli.progress import TransferProgress
 from pypx.cli.sent import Delivery
 from pypx.errors import ConfigError, PypxError
@@ -52,13 +52,7 @@ _MOST_ASSOCIATIONS = 64
     metavar="SECONDS",
     help="So long without a report ends the wait.  [default: 60]",
 )
-@click.option("--host", metavar="HOST", help="Where we hear reports.  [default: as configured]")
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Port for reports.  [default: as configured, or 10402]",
-)
+@listener_options("Where we hear reports.", "Port for reports.")
 @click.option("--aet", metavar="AET", help="Our AE title.")
 @common_options()
 def command(

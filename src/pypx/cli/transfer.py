@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pypx.cli.output import Output, error_object, visible
+from pypx.cli.outcome import name_some, outcome_object
+from pypx.cli.output import Output
 from pypx.dimse.status import Category
 from pypx.errors import ArchiveError, CancelledError, ConfigError, PypxError, StatusError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Transfer"]
 
-_MOST_NAMED = 20  # failed instances in the table; JSON has all
 _OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 
 
@@ -113,9 +113,9 @@ class Transfer:
             out.document(self._document(error))
         elif error is None or self.sent or self.failed:
             out.line(self._sentence())
-            self._name_uids(out, "Failed SOP Instance UIDs", self._failed_uids)
+            name_some(out, "Failed SOP Instance UIDs", self._failed_uids)
         if out.form != "json" and self.unexpected:
-            self._name_uids(out, "Stored, though nobody asked for them", self.unexpected)
+            name_some(out, "Stored, though nobody asked for them", self.unexpected)
         out.flush()
         if error is not None:
             out.error(error)
@@ -210,23 +210,15 @@ class Transfer:
                 return "warning" if error.exit_code == PypxError.exit_code else "failure"
 
     def _document(self, error: PypxError | None) -> dict[str, Any]:
-        document: dict[str, Any] = {
-            "status": self._status(error),
-            "completed": self.completed,
-            "failed": self.failed,
-            "warning": self.warning,
-            "remaining": self.remaining,
+        more: dict[str, Any] = {
             "failed_sop_instance_uids": self._failed_uids,
             "seconds": round(self.seconds, 3),
         }
         if self.received is not None:
-            document["received"] = self.received.instances
-            document["bytes"] = self.received.bytes
+            more |= {"received": self.received.instances, "bytes": self.received.bytes}
         if self.unexpected is not None:
-            document["unexpected_sop_instance_uids"] = self.unexpected
-        if error is not None:
-            document["error"] = error_object(error)
-        return document
+            more["unexpected_sop_instance_uids"] = self.unexpected
+        return outcome_object(self._status(error), self, more, error)
 
     def _sentence(self) -> str:
         from pypx.cli.show import count, size
@@ -246,13 +238,3 @@ class Transfer:
         if received.duplicates:
             text = f"{text} ({received.duplicates} were here already)"
         return text
-
-    @staticmethod
-    def _name_uids(out: Output, what: str, uids: list[str]) -> None:
-        if not uids:
-            return
-        shown = uids[:_MOST_NAMED]
-        out.write(f"{what}:\n")
-        out.write("".join(f"  {visible(uid)}\n" for uid in shown))
-        if len(uids) > len(shown):
-            out.write(f"and {len(uids) - len(shown)} more, which --json names\n")

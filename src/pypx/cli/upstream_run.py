@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pypx.cli.auditing import audited, heard
 from pypx.cli.options import Invocation
 from pypx.cli.upstream import Parsed, parse, with_verbosity
-from pypx.compat.answers import Caller, failed
+from pypx.compat.answers import Account, Caller, failed
 from pypx.compat.flags import FLAGS
 from pypx.compat.options import Request, read, with_json
 from pypx.errors import ConfigError, PypxError
@@ -90,7 +90,7 @@ def _run(
             out.detail(f"{flag.names[0]}: {flag.effect}")
     opt = _asked(title, name, parsed)
     caller = _Caller(_invocation(opt, out, interrupts))
-    with audited(caller.invocation) if name in ("find", "move") else nullcontext() as caller.trail:
+    with audited(caller.invocation) if name in _PEERED else nullcontext() as caller.trail:
         try:
             code = _RUN[name](opt, caller)
         finally:
@@ -162,8 +162,12 @@ def _inform(title: str, name: str, opt: dict[str, Any], out: Output) -> None:
         if name in flag.programs:
             names = ", ".join(flag.names)
             out.line(f"  {names}{' VALUE' if flag.takes_value else ''}\n      {flag.effect}")
+    if name == "listen":
+        out.line("px listen --help has ours, which go with these.")
+        return
     out.line("Flags of ours that go with these: -o FILE, -q, -v, --log-json, --config FILE,")
-    out.line("--archive DIR, --timeout SECONDS; a NODE instead of --aec, --serverIP, --serverPort.")
+    peer = "; a NODE instead of --aec, --serverIP, --serverPort" if name in _PEERED else ""
+    out.line(f"--archive DIR, --timeout SECONDS{peer}.")
 
 
 class _Caller(Caller):
@@ -180,13 +184,18 @@ class _Caller(Caller):
         """Say it on stderr."""
         self.out.say(sentence)
 
-    def reaching(self, node: Node) -> None:
-        """Warn where a password would go over a network as it is."""
+    def reaching(self, node: Node, client: Client) -> None:
+        """Warn where a password would go over a network as it is; note what is asked."""
         self.invocation.warn_of_secrets(node)
-
-    def making(self, client: Client) -> None:
-        """Let the audit trail hear what is asked."""
         heard(self.trail, client)
+
+    def sending(self, client: Client) -> Account | None:
+        """Note what is sent."""
+        if self.trail is None:
+            return None
+        from pypx.audit.sending import SendingAudit
+
+        return SendingAudit(self.trail, client)
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Let Ctrl-C cancel an operation."""
@@ -222,7 +231,7 @@ def _peered(name: str, opt: dict[str, Any], caller: _Caller) -> Request:
             one network.
     """
     request = read(name, opt, usual=_USUAL, config=caller.invocation.config)
-    if not (request.text("serverIP") or request.is_named):
+    if not request.text("serverIP"):
         raise ConfigError(
             "The PACS is not named in full: --serverIP is missing.",
             hint="Give --serverIP HOST, or a NODE: a configured name or AET@host:port.",
@@ -255,7 +264,7 @@ def _find(opt: dict[str, Any], caller: _Caller) -> int:
 
     request = _peered("find", opt, caller)
     out = caller.out
-    if request.text("PACS") and not request.is_named:
+    if request.text("PACS") and request.named is None:
         out.detail(f"--PACS: No effect: {request.text('PACS')} is no node of the configuration.")
     found = run_find(request, caller)
     if request.is_on("json"):
@@ -265,6 +274,8 @@ def _find(opt: dict[str, Any], caller: _Caller) -> int:
         made = found.get("report") or make_report(request, found["data"])
         out.write(form_of(request, made))
         out.flush()
+    else:
+        out.discard()  # there is nothing to put into the file of -o
     return _complain(found, out)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
+from pypx.batches import batches
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.encoding import Encoding
 from pypx.dicom.uids import new_uid
@@ -147,10 +147,8 @@ class Reports:
     def __init__(
         self, references: Iterable[Reference], *, per_transaction: int = _PER_TRANSACTION
     ) -> None:
-        waiting = iter({one.sop_instance_uid: one for one in references}.values())
-        self.transactions: list[Transaction] = []
-        while batch := list(islice(waiting, per_transaction)):
-            self.transactions.append(Transaction(batch))
+        wanted = {one.sop_instance_uid: one for one in references}.values()
+        self.transactions = [Transaction(batch) for batch in batches(wanted, per_transaction)]
         self.received = 0
         self._lock = threading.Lock()
 

@@ -7,16 +7,21 @@ Nothing is asked of anybody here.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pypx.errors import PypxError, error_object
 
 if TYPE_CHECKING:
     from pypx.client.client import Client
+    from pypx.client.sending import Sent
+    from pypx.client.store import Instance
     from pypx.config import Node
 
-__all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic"]
+__all__ = ["Answer", "Caller", "answer", "failed", "line", "no_value", "synthetic", "value_of"]
+
+
+_NO_VALUE = "no value provided for "
 
 
 class Answer(dict[str, Any]):
@@ -47,6 +52,19 @@ class Answer(dict[str, Any]):
         """End it; nothing runs."""
 
 
+class Account(Protocol):
+    """Hears of what is sent, for the audit trail."""
+
+    def begin(self, instance: Instance) -> None:
+        """Hear of an instance before it is sent."""
+
+    def sent(self, result: Sent) -> None:
+        """Hear what became of it."""
+
+    def end(self, reason: str) -> None:
+        """Hear of the end, and why it came too soon, if it did."""
+
+
 class Caller:
     """Who called, as far as it wants to hear of the work or to end it.
 
@@ -64,11 +82,12 @@ class Caller:
 
         logging.getLogger("pypx").info(sentence)
 
-    def reaching(self, node: Node) -> None:
-        """Hear of a peer before anything goes to it."""
+    def reaching(self, node: Node, client: Client) -> None:
+        """Hear of a peer, and of what will ask it, before anything is asked."""
 
-    def making(self, client: Client) -> None:
-        """Hear of a client before anything is asked with it."""
+    def sending(self, client: Client) -> Account | None:
+        """Give who hears of what is sent to a peer; None if nobody wants to."""
+        return None
 
     def doing(self, cancel: Callable[[], None] | None) -> None:
         """Hear what cancels the operation that begins now; None when it is over."""
@@ -112,7 +131,14 @@ def line(program: str, node: Node, calling: str, options: list[str], *rest: str)
 
 def no_value(tag: str) -> str:
     """Give what stands for a value that the PACS does not give."""
-    return f"no value provided for {tag}"
+    return f"{_NO_VALUE}{tag}"
+
+
+def value_of(entry: Mapping[str, Any], keyword: str) -> str:
+    """Give a value out of what ``find`` gave; empty where the PACS gave none."""
+    found = entry.get(keyword)
+    text = str(found.get("value", "")) if isinstance(found, Mapping) else ""
+    return "" if text.startswith(_NO_VALUE) else text
 
 
 def synthetic(value: object, label: str) -> dict[str, Any]:

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from pypx.compat.answers import Caller, answer, failed, line
+from pypx.compat.answers import Caller, answer, failed, line, value_of
 from pypx.compat.options import Request, then_arguments
-from pypx.errors import CancelledError, ConfigError, PypxError, error_object
+from pypx.errors import CancelledError, ConfigError, NetworkError, PypxError, error_object
 
 if TYPE_CHECKING:
+    from pypx.archive import Archive
     from pypx.client.client import Client
     from pypx.config import Node
 
 __all__ = ["Following"]
 
 STEPS = ("retrieve", "status", "push", "register", "report")
+_MOST_LOSSES = 2
 Entry = dict[str, Any]
 Step = Callable[[Entry, Entry], dict[str, Any]]
 
@@ -54,6 +56,7 @@ class Following:
         self._arguments = arguments
         self._pause = _pause(request.text("intraSeriesRetrieveDelay"))
         self._waiting = 0.0  # seconds before the next C-MOVE
+        self._losses = 0  # associations that were lost or not made, one after another
 
     @classmethod
     def of(cls, request: Request, caller: Caller) -> Following:
@@ -102,24 +105,24 @@ class Following:
                 for one in every
                 if one["returncode"] and not (name == "status" and one["status"] == "success")
             ]
-            if name == "report":
-                self._report(found)
         if wrong and found["returncode"] == 0:
             name, first = wrong[0]
             failure = _StepError(f"{name} did not do all: {first['data']}", first)
             found.update(
                 status="partial", returncode=failure.exit_code, error=error_object(failure)
             )
-        if self._request.is_on("retrieve") or self._request.is_on("move"):
-            self._report(found)
 
     def _each(self, studies: list[Entry], step: Step) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         for study in studies:
-            uid = study["StudyInstanceUID"]["value"]
+            uid = value_of(study, "StudyInstanceUID")
             series = []
             for one in study.get("series", ()):
                 if self._caller.cancelled:
-                    series.append(failed(CancelledError("Interrupted before this series.")))
+                    series.append(failed(_interrupted()))
+                    continue
+                if not value_of(one, "SeriesInstanceUID"):
+                    nameless = PypxError("The PACS does not tell the UID of this series.")
+                    series.append(failed(nameless))
                     continue
                 try:
                     series.append(step(study, one))
@@ -168,15 +171,23 @@ class Following:
         from pypx.compat.peer import move_over
 
         self._sleep()
+        if self._caller.cancelled:
+            return failed(_interrupted())
+        if self._losses >= _MOST_LOSSES:
+            return failed(PypxError("Not asked for: the PACS cannot be reached any more."))
         keys = {
-            "StudyInstanceUID": study["StudyInstanceUID"]["value"],
-            "SeriesInstanceUID": series["SeriesInstanceUID"]["value"],
+            "StudyInstanceUID": value_of(study, "StudyInstanceUID"),
+            "SeriesInstanceUID": value_of(series, "SeriesInstanceUID"),
         }
-        images = series.get("NumberOfSeriesRelatedInstances", {}).get("value", "")
+        if self._request.node().model == "patient":  # its unique key, too (PS3.4 §C.6.1.1)
+            keys = {"PatientID": value_of(study, "PatientID"), **keys}
+        images = value_of(series, "NumberOfSeriesRelatedInstances")
         self._waiting = self._pause(int(images) if images.isdecimal() else 0)
         result = move_over(client, self._request, keys, self._caller)
         if self._request.is_on("withFeedBack"):
             self._caller.tell(f"Series {keys['SeriesInstanceUID']}: {result['status']}.")
+        lost = result["returncode"] == NetworkError.exit_code
+        self._losses = self._losses + 1 if lost else 0
         good = result["status"] == "success"
         series["PACS_Retrieve"] = {
             "tag": 0,
@@ -207,15 +218,14 @@ class Following:
         archive = stack.enter_context(Archive(root, create=False, read_only=True))
 
         def push(study: Entry, series: Entry) -> dict[str, Any]:
-            uid = series["SeriesInstanceUID"]["value"]
-            return _push(archive, client, node, request.calling, uid)
+            uid = value_of(series, "SeriesInstanceUID")
+            return _push(archive, client, node, uid, self._caller)
 
         return push
 
-    def _report(self, found: dict[str, Any]) -> None:
-        from pypx.compat.reports import make_report
 
-        found["report"] = make_report(self._request, found["data"])
+def _interrupted() -> CancelledError:
+    return CancelledError("Interrupted before this series.")
 
 
 def _failing(error: PypxError) -> Step:
@@ -225,9 +235,9 @@ def _failing(error: PypxError) -> Step:
 
 def _status(state: Any, series: Entry) -> dict[str, Any]:
     """Say what the archive has of a series, against what the PACS says that there is."""
-    images = series.get("NumberOfSeriesRelatedInstances", {}).get("value", "")
+    images = value_of(series, "NumberOfSeriesRelatedInstances")
     expected = int(images) if images.isdecimal() else None
-    found: dict[str, Any] = state.of_series(series["SeriesInstanceUID"]["value"], expected)
+    found: dict[str, Any] = state.of_series(value_of(series, "SeriesInstanceUID"), expected)
     return found
 
 
@@ -246,28 +256,37 @@ def _push_request(request: Request, arguments: dict[str, Any]) -> Request:
             hint='--thenArgs \'{"node": "ORTHANC@10.1.2.3:4242"}\'',
         )
     inherited: dict[str, Any] = {
-        key: request.args[key] for key in ("aet", "config", "timeout") if key in request.args
+        key: request.args[key] for key in ("aet", "timeout") if key in request.args
     }
-    return read("find", {**inherited, **arguments})
+    return read("find", {**inherited, **arguments}, config=request.config)
 
 
-def _push(archive: Any, client: Client, node: Node, calling: str, uid: str) -> dict[str, Any]:
+def _push(archive: Archive, client: Client, node: Node, uid: str, caller: Caller) -> dict[str, Any]:
     """Send one series, and say what became of it."""
     located = next(archive.instances({"SeriesInstanceUID": uid}), None)
     if located is None:
         return failed(PypxError(f"The archive has nothing of series {uid}: it cannot be sent."))
-    command = line("storescu", node, calling, [], str(located.path.parent), "+sd")
+    folder = str(located.path.parent)
+    command = line("storescu", node, client.calling_ae_title, [], folder, "+sd")
     sent = refused = 0
     first: PypxError | None = None
+    account = caller.sending(client)
+    hear = None if account is None else account.begin
+    sending = client.store_archived(archive, {"SeriesInstanceUID": uid}, on_instance=hear)
+    caller.doing(sending.stop)
     try:
-        for one in client.store_archived(archive, {"SeriesInstanceUID": uid}):
-            if one.error is None:
-                sent += 1
-            else:
-                refused += 1
-                first = first or one.error
+        for one in sending:
+            if account is not None:
+                account.sent(one)
+            sent += one.error is None
+            refused += one.error is not None
+            first = first or one.error
     except PypxError as error:
         first = error
+    finally:
+        caller.doing(None)
+        if account is not None:
+            account.end(first.message if first else "")
     counts = {"completed": sent, "failed": refused}
     if first is None:
         return {**answer("success", [], command, 0), **counts}

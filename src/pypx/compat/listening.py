@@ -6,6 +6,9 @@ that of ``px listen``: each instance is on disk and in the index before it is ac
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +30,9 @@ def listen(opt: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
     Its tree is that of upstream's 1.x, with ``.info`` files, and an archive of pypx as well:
     ``px ls --archive DIR`` lists it.
+
+    Where xinetd hands a connection over as standard input, and neither ``port`` nor ``host`` is
+    given, that is served; nothing may be printed then but to a file.
 
     Args:
         opt: ``datadir`` (``/tmp/data``), ``logdir`` for the maps from IDs to folders; and of ours
@@ -57,6 +63,7 @@ class _Heard:
     def __init__(self, associations: int) -> None:
         self.instances: list[InstanceReceived] = []
         self.errors: list[PypxError] = []
+        self.refused: PypxError | None = None
         self.over = threading.Event()
         self._left = associations
         self._lock = threading.Lock()
@@ -72,6 +79,7 @@ class _Heard:
     def association_ended(self, event: AssociationSummary) -> None:
         """Count an association that was accepted."""
         if not event.association_id:
+            self.refused = event.error
             return
         with self._lock:
             if event.error is not None:
@@ -83,18 +91,19 @@ class _Heard:
 
 def _listen(request: Request) -> dict[str, Any]:
     from pypx.archive import Archive
+    from pypx.config.amounts import parse_size
     from pypx.receiver.allow import AllowRule
     from pypx.receiver.observers import Observers
     from pypx.receiver.receiver import DEFAULT_PORT, Receiver
     from pypx.receiver.watch import Watch
 
-    associations, port = (
-        _number(request, key, usual) for key, usual in (("associations", 1), ("port", DEFAULT_PORT))
-    )
+    connection = _handed(request)
+    associations = _number(request, "associations", 1)
     title = request.text("aet") if "aet" in request.given else request.config.aet
-    heard = _Heard(associations)
+    terms, given = request.config.listen, request.words("allow")
+    rules = given or list(terms.allow)
     maps = request.text("logdir")
-    rules = request.words("allow") or list(request.config.listen.allow)
+    heard = _Heard(1 if connection else associations)
     with Archive(request.text("datadir") or _DATA, layout="pypx-1") as archive:
         companions = archive.companions(maps=Path(maps) if maps else None)
         with (
@@ -102,16 +111,44 @@ def _listen(request: Request) -> dict[str, Any]:
             Receiver(
                 archive,
                 host=request.text("host") or "127.0.0.1",
-                port=port,
+                port=_number(request, "port", DEFAULT_PORT),
                 ae_title=check_ae_title(title),
                 allow=[AllowRule.parse(rule) for rule in rules],
-                allow_any=request.is_on("allow_any"),
-                users=request.config.listen.users,
+                # Whom xinetd lets in may send, as with upstream.
+                allow_any=request.is_on("allow_any") or (connection is not None and not given),
+                limits=terms.limits,
+                min_free=parse_size(terms.min_free),
+                tls=terms.tls,
+                users=terms.users,
                 observer=Observers(heard, watch),
-            ),
+                connection=connection,
+            ) as receiver,
         ):
-            in_time = heard.over.wait(request.timeout)
+            over = heard.over.wait if connection is None else receiver.wait
+            in_time = over(request.timeout)
     return _told(heard, in_time)
+
+
+def _handed(request: Request) -> socket.socket | None:
+    """Give the connection that xinetd handed over as standard input; None where it did not.
+
+    Standard input is empty then, so that the peer sees the end when we have closed it.
+    """
+    if "port" in request.given or "host" in request.given:
+        return None
+    try:
+        if not stat.S_ISSOCK(os.fstat(0).st_mode):
+            return None
+        taken = socket.socket(fileno=os.dup(0))
+    except OSError:
+        return None
+    if taken.family not in (socket.AF_INET, socket.AF_INET6) or taken.type != socket.SOCK_STREAM:
+        taken.close()
+        return None
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    return taken
 
 
 def _number(request: Request, key: str, usual: int) -> int:
@@ -139,6 +176,8 @@ def _told(heard: _Heard, in_time: bool) -> dict[str, Any]:
     ]
     refused = [one for one in heard.instances if not one.is_stored]
     error: PypxError | None = heard.errors[0] if heard.errors else None
+    if error is None and not heard.over.is_set():
+        error = heard.refused
     if refused:
         error = _IncompleteError(
             f"{len(refused)} of {len(heard.instances)} images were not stored: "

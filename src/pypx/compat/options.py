@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _MODULE_DEFAULTS = {"aet": "CHRIS-AET", "aec": "CHRIS-AEC", "serverIP": "127.0.0.1"}
+_PEER = frozenset({"aet", "aec", "serverIP", "serverPort"})
 _NO_KEYS = frozenset({"PACS", "CUBE", "JSONargString", "QueryReturnTags", "StudyOnly"})
 _SET_BY_US = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
 _DATE = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)")
@@ -86,28 +87,23 @@ class Request:
         return check_ae_title(self.text("aet_listener") or self.text("aet"))
 
     def node(self) -> Node:
-        """Give the PACS: what the dictionary says of it, over the node that it names.
+        """Give the PACS.
 
-        TLS, character set and model of a configured node hold for its host and port, however
-        it was named.
+        TLS, identity, character set and model are those of the node that was named, or of the
+        configured one with this host and port.
 
         Raises:
-            ConfigError: A part of it is none.
+            ConfigError: A part of its address is none.
         """
-        named = self._named()
-        if named is None:
-            port = _port(self.args["serverPort"])
-            address = Address(self.text("aec"), self.text("serverIP"), port)
-        else:
-            address = Address(
-                str(self.given.get("aec") or named.address.ae_title),
-                str(self.given.get("serverIP") or named.address.host),
-                _port(self.given.get("serverPort") or named.address.port),
-            )
+        port = _port(self.args["serverPort"])
+        address = Address(self.text("aec"), self.text("serverIP"), port)
+        base = self.named
         for node in self.config.nodes.values():
-            if (node.address.host, node.address.port) == (address.host, address.port):
-                return replace(node, name=str(address), address=address)
-        return Node(str(address), address)
+            if base is None and (node.address.host, node.address.port) == (address.host, port):
+                base = node
+        if base is None:
+            return Node(str(address), address)
+        return replace(base, name=str(address), address=address)
 
     @property
     def timeout(self) -> float | None:
@@ -128,18 +124,18 @@ class Request:
         return seconds
 
     @property
-    def is_named(self) -> bool:
-        """Whether the PACS has a name, so that no host has to be given."""
-        return self._named() is not None
+    def named(self) -> Node | None:
+        """The node that ``node``, or else ``PACS``, names; None where they name none.
 
-    def _named(self) -> Node | None:
+        Raises:
+            ConfigError: There is no such ``node``.
+        """
         if name := self.text("node"):
             return self.config.node(name)
         return self.config.nodes.get(self.text("PACS"))
 
     def client(self, node: Node, caller: Caller) -> Client:
         """Make a client for the PACS."""
-        caller.reaching(node)
         from pypx.client.client import Client
         from pypx.net.connection import Timeouts
 
@@ -155,7 +151,7 @@ class Request:
             character_set=node.character_set,
             identity=node.identity,
         )
-        caller.making(client)
+        caller.reaching(node, client)
         return client
 
 
@@ -179,12 +175,23 @@ def read(
         ConfigError: A value makes no sense, or the configuration is wrong.
     """
     given = with_json(opt or {})
-    args = {**defaults(program), **usual, **given}
+    said = {key: value for key, value in given.items() if value or key not in _PEER}
+    args = {**defaults(program), **usual, **said}
     if "serverPort" in args:
         args["serverPort"] = str(args["serverPort"])
     if config is None:
         config = load(given.get("config"), archive=given.get("archive"))
-    return Request(args, given, config)
+    request = Request(args, given, config)
+    if (node := request.named) is not None:
+        address = node.address
+        of_node = {
+            "aet": config.calling_ae_title(node),
+            "aec": address.ae_title,
+            "serverIP": address.host,
+            "serverPort": str(address.port),
+        }
+        args.update({key: value for key, value in of_node.items() if not given.get(key)})
+    return request
 
 
 def with_json(opt: Mapping[str, Any]) -> dict[str, Any]:

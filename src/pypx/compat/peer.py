@@ -99,13 +99,17 @@ def run_move(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
         ConfigError: The request makes no sense.
     """
     keys = check_uid_keys(request)
-    with closing(request.client(request.node(), caller)) as client:
+    node = request.node()
+    if node.model == "patient" and (patient := request.text("PatientID")):
+        keys = {"PatientID": patient, **keys}  # its unique key, too (PS3.4 §C.6.1.1)
+    with closing(request.client(node, caller)) as client:
         return move_over(client, request, keys, caller)
 
 
 def move_line(request: Request, node: Node, keys: Mapping[str, str]) -> str:
     """Give the command line of movescu that does the same."""
-    options = ["-S", "--move", request.destination, "--timeout", "5"]
+    model = "-P" if node.model == "patient" else "-S"
+    options = [model, "--move", request.destination, "--timeout", "5"]
     for key, value in {"QueryRetrieveLevel": _level(keys), **keys}.items():
         options += ["-k", f"{key}={value}"]
     return line(request.text("movescu") or "movescu", node, request.calling, options)
@@ -125,9 +129,7 @@ def move_over(
     """
     command = move_line(request, request.node(), keys)
     try:
-        moving = client.move(
-            keys, destination=request.destination, level=_level(keys), model="study"
-        )
+        moving = client.move(keys, destination=request.destination, level=_level(keys))
     except PypxError as error:
         return failed(error, command)
     caller.doing(moving.cancel)

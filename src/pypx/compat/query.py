@@ -11,7 +11,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pypx.client.query import Level, make_identifier
-from pypx.compat.answers import Answer, Caller, answer, failed, line, no_value, synthetic
+from pypx.compat.answers import Answer, Caller, answer, failed, line, no_value, synthetic, value_of
+from pypx.compat.flags import FLAGS
 from pypx.compat.options import Request, query_keys, read
 from pypx.dicom.dictionary import parse_tag, tag_text
 from pypx.dicom.levels import UNIQUE_KEYS, level_of
@@ -79,7 +80,9 @@ def run_find(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
         ConfigError: The request makes no sense.
     """
     from pypx.compat.following import Following
+    from pypx.compat.reports import check_report, make_report
 
+    check_report(request)
     following = Following.of(request, caller)
     keys = query_keys(request)
     if following.retrieves and not any(keys.values()):
@@ -93,6 +96,8 @@ def run_find(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
         found = look_up.run(with_series=not request.is_on("StudyOnly") or following.needs_series)
         if isinstance(found["data"], list) and following.steps:
             following.follow(found, client)
+    if isinstance(found["data"], list) and _wants_report(request, following.steps):
+        found["report"] = make_report(request, found["data"])
     if request.is_on("StudyOnly"):
         for study in found["data"] if isinstance(found["data"], list) else ():
             study.pop("series", None)
@@ -100,6 +105,12 @@ def run_find(request: Request, caller: Caller = _NOBODY) -> dict[str, Any]:
             return found
     found["args"] = {**request.args, "QueryRetrieveLevel": "STUDY"}
     return {key: found[key] for key in _ORDER if key in found} | found
+
+
+def _wants_report(request: Request, steps: list[str]) -> bool:
+    """Whether a report was asked for, or the call is one of 1.x, which always gave one."""
+    old = {flag.key for flag in FLAGS if flag.old}
+    return "report" in steps or request.is_on("move") or not old.isdisjoint(request.given)
 
 
 _ORDER = ("status", "command", "data", "args", "then", "report", "returncode", "error")
@@ -186,26 +197,30 @@ class _LookUp:
                     found.setdefault(match.get(unique) or f" {len(found)}", match)
         except PypxError as error:
             return list(found.values()), error
-        if not matches.truncated:
+        if not matches.truncated and matches.count != self._node.match_limit:
             return list(found.values()), None
+        has = "has" if matches.truncated else "ends its answers there and may have"
         return list(found.values()), _TruncatedError(
-            f"{self._node.address} has more matches than the {len(found)} that it gave.",
+            f"{self._node.address} {has} more matches than the {len(found)} that it gave.",
             hint="Ask for less at once, for example by ranges of StudyDate.",
         )
 
     def _add_series(self, study: Entry) -> bool:
         """Add the series to a study; False when the keys want none of its series."""
-        uid = study["StudyInstanceUID"]["value"]
+        uid = value_of(study, "StudyInstanceUID")
         keys = {"StudyInstanceUID": uid, **self._below}
+        if self._node.model == "patient":  # its unique key, too (PS3.4 §C.6.1.1)
+            keys = {"PatientID": value_of(study, "PatientID"), **keys}
         study["series"] = []
         if self._losses > 1:  # the peer is gone, and asking for each study helps nobody
-            self._unknown.append(self._unknown[-1])
-            return True
+            return self._without_series(study, self._unknown[-1])
+        if not uid:
+            nameless = PypxError(f"{self._node.address} does not tell the UID of a study.")
+            return self._without_series(study, nameless)
         matches, error = self._ask(Level.SERIES, keys)
         if error is not None:
             self._losses = 0 if isinstance(error, StatusError) else self._losses + 1
-            self._unknown.append(error)
-            study["error"] = synthetic(error.message, "error")
+            self._without_series(study, error)
         command = self._command(Level.SERIES, keys)
         inherited = {name: entry for name, entry in study.items() if name in self._above}
         for number, match in enumerate(matches):
@@ -218,12 +233,19 @@ class _LookUp:
         self._feed_back(f"Study {uid} has {count(len(matches), 'series', 'series')}.")
         return bool(matches or error or not self._wanted)
 
+    def _without_series(self, study: Entry, error: PypxError) -> bool:
+        """Note that not all series of a study are known."""
+        self._unknown.append(error)
+        study["error"] = synthetic(error.message, "error")
+        return True
+
     def _entry(
         self, match: DataSet, tags: Mapping[str, str], inherited: Mapping[str, Entry] | None = None
     ) -> Entry:
         """Give a match as upstream showed it: what was asked for, then what else came."""
         entry: Entry = {}
-        for name in dict.fromkeys((*tags, *match.keywords())):
+        unique = "StudyInstanceUID" if inherited is None else "SeriesInstanceUID"
+        for name in dict.fromkeys((*tags, unique, *match.keywords())):
             tag = tags.get(name) or _tag(name)
             value = match.get(name)
             if value:

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pypx.compat.answers import answer, failed
+from pypx.compat.answers import answer, failed, value_of
 from pypx.compat.options import Request, read
 from pypx.errors import ConfigError, PypxError
 from pypx.text import cell, json_text, visible
 from pypx.values import frozen
 
-__all__ = ["FORMS", "form_of", "make_report", "report", "row_of", "run_report"]
+__all__ = ["FORMS", "check_report", "form_of", "make_report", "report", "row_of", "run_report"]
 
 FORMS = ("tabular", "rawText", "json", "csv")
 
@@ -76,6 +76,7 @@ def run_report(request: Request) -> dict[str, Any]:
     Raises:
         ConfigError: There is nothing to report of, or the layout makes no sense.
     """
+    check_report(request)
     made = make_report(request, _studies(request))
     return {**answer("success", made["json"], "", 0), "report": made}
 
@@ -163,15 +164,8 @@ def _layout(request: Request) -> _Layout:
     )
 
 
-def _value(entry: Entry, keyword: str) -> str:
-    found = entry.get(keyword)
-    value = found.get("value", "") if isinstance(found, Mapping) else ""
-    text = str(value)
-    return "" if text.startswith("no value provided for ") else text
-
-
 def _values(entry: Entry, keywords: Iterable[str]) -> dict[str, str]:
-    return {keyword: _value(entry, keyword) for keyword in keywords}
+    return {keyword: value_of(entry, keyword) for keyword in keywords}
 
 
 def _document(study: Entry, layout: _Layout) -> dict[str, Any]:
@@ -184,7 +178,7 @@ def _document(study: Entry, layout: _Layout) -> dict[str, Any]:
     for one in series:
         row = _values(one, layout.body)
         if _RETRIEVED in one:
-            row[_RETRIEVED] = _value(one, _RETRIEVED)
+            row[_RETRIEVED] = value_of(one, _RETRIEVED)
         body.append(row)
     special = [_values(one, layout.special) for one in series]
     return {"header": header, "body": body, "bodySeriesUID": special}
@@ -259,22 +253,29 @@ def _csv(request: Request, documents: Sequence[Mapping[str, Any]]) -> str:
             for line in table
         )
         return "".join(f"{line.rstrip()}\n" for line in padded)
-    if len(separator) != 1:
-        raise ConfigError(f"--csvSeparator is one character, not {separator!r}.")
     stream = io.StringIO()
     csv.writer(stream, delimiter=separator, lineterminator="\n").writerows(table)
     return stream.getvalue()
 
 
-def form_of(request: Request, made: Mapping[str, Any]) -> str:
-    """Give the report in the form that is wanted, as text.
+def check_report(request: Request) -> None:
+    """Look whether a report can be made, before there is something to report of.
 
     Raises:
-        ConfigError: There is no such form.
+        ConfigError: Its form, its layout or its separator makes no sense.
     """
     form = request.text("printReport") or "tabular"
     if form not in FORMS:
         raise ConfigError(f"There is no report {form!r}.", hint=f"Take one of {', '.join(FORMS)}.")
+    _layout(request)
+    separator = request.text("csvSeparator") or "|"
+    if len(separator) != 1 or separator in '"\r\n':
+        raise ConfigError(f"--csvSeparator is one character, not {separator!r}.")
+
+
+def form_of(request: Request, made: Mapping[str, Any]) -> str:
+    """Give the report in the form that is wanted, as text; ``check_report`` has looked at it."""
+    form = request.text("printReport") or "tabular"
     if form == "json":
         return json_text(made["json"], indent=2) + "\n"
     return str(made[form])

@@ -101,11 +101,18 @@ class AllowRule:
             host: Its numeric address.
             names: Those of its TLS certificate.
         """
-        if self.ae_title not in (_ANY, calling_ae_title):
-            return False
         if self.name is not None and self.name not in names:
             return False
+        return self._fits(calling_ae_title, host)
+
+    def _fits(self, ae_title: str, host: str) -> bool:
+        if self.ae_title not in (_ANY, ae_title):
+            return False
         return self.network is None or _address(host) in self.network
+
+    def wants_user(self, ae_title: str, host: str) -> bool:
+        """Whether it says that a peer of this AE title and address must be a user."""
+        return self.user is not None and self._fits(ae_title, host)
 
     def admits(self, user: str | None) -> bool:
         """Whether it lets this user associate; None stands for nobody whom we know."""

@@ -116,7 +116,8 @@ class Identities:
                 is_right = self._users.verify(name, identity.secondary_field)
             except ConfigError as error:
                 problem = error.message
-            self._end_run()
+            finally:
+                self._end_run()  # others go on; only this host waits
             if not is_right:
                 time.sleep(_PENALTY)
         if is_right:

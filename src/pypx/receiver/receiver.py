@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from pypx.receiver.identities import Identities
     from pypx.ul.user_information import UserIdentityAC
 
-__all__ = ["DEFAULT_PORT", "Receiver", "check_rules", "choose_transfer_syntax"]
+__all__ = ["DEFAULT_PORT", "GRACE", "Receiver", "check_rules", "choose_transfer_syntax"]
 
 DEFAULT_PORT = 10402
+GRACE = 10.0
+"""Seconds that instances under way have to end, if nothing else is said."""
 
 
 def check_rules(
@@ -114,6 +116,7 @@ class Receiver:
             verified, and a wrong one refused; who has to send one is for ``allow`` to say.
         connection: Serve this connection, which somebody else has accepted, and listen nowhere;
             the arguments that say where are not heeded then.
+        grace: Seconds that instances under way have to end when the context does.
         sockets: That listen already, in the place of ``host`` and ``port``; it closes them.
         heartbeat: Called by the loop that accepts, at least once a second while it does.
 
@@ -144,6 +147,7 @@ class Receiver:
         tls: ServerTls | None = None,
         users: str | None = None,
         connection: socket.socket | None = None,
+        grace: float = GRACE,
         sockets: Sequence[socket.socket] = (),
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
@@ -169,6 +173,7 @@ class Receiver:
             from pypx.receiver.users import Users
 
             self._identities = Identities(Users(users))
+        self._grace = grace
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._server: Server | Single
@@ -206,9 +211,9 @@ class Receiver:
         """Begin to accept associations."""
         self._server.start()
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Stop accepting; instances under way have ``grace`` seconds to end."""
-        self._server.stop(grace)
+    def stop(self, grace: float | None = None) -> None:
+        """Stop accepting; instances under way have ``grace`` seconds to end, or as made."""
+        self._server.stop(self._grace if grace is None else grace)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the one connection that is served; say whether it has come.

@@ -7,11 +7,11 @@ series is to be asked for again, and when. Not here: which series is next, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, Request, Transfer
+from pypx.batches import batches
 from pypx.client.client import Client
 from pypx.client.get import Get
 from pypx.client.move import Move, Progress
@@ -177,7 +177,7 @@ class Asker:
             return self._request(series, step)
         outcome = Outcome(Progress(), None, None, 0)
         size = 1 if self._shared.methods.lists_refused else _BATCH
-        for batch in _batches(step.missing or {}, size):
+        for batch in map(dict, batches((step.missing or {}).items(), size)):
             outcome = self._request(series, step.part(batch))
             if outcome.is_refused and not self._shared.methods.lists_refused:
                 outcome = self._after_refusal(series, step, batch, outcome)
@@ -494,9 +494,3 @@ class Asker:
         self._shared.ledger.close_series(
             series, state, received=series.received, attempts=series.attempts, reason=reason
         )
-
-
-def _batches(instances: Mapping[str, str], size: int) -> Iterator[dict[str, str]]:
-    items = iter(instances.items())
-    while batch := dict(islice(items, size)):
-        yield batch

@@ -19,6 +19,7 @@ from pypx.dicom.levels import UNIQUE_KEYS, level_of
 from pypx.errors import ConfigError, StatusError
 from pypx.retrieve.axes import Axis, Dates, Keys, Names, Numbers, Times, Uids, Values
 from pypx.retrieve.limits import Limit, Query, Search
+from pypx.retrieve.locating import Known, key_to_locate, locate
 from pypx.retrieve.matching import is_exact, is_universal
 from pypx.retrieve.whole import Report, Whole
 from pypx.values import frozen
@@ -107,6 +108,7 @@ class Finder:
         model: The query/retrieve model, ``patient`` or ``study`` root.
         today: For ranges of dates that have no end.
         match_limit: After how many matches it ends an answer; None where that is not known.
+        known: Knows the studies of series and images that are here.
 
     Raises:
         ConfigError: There is no such model.
@@ -119,10 +121,12 @@ class Finder:
         model: Model | str = "study",
         today: date,
         match_limit: int | None = None,
+        known: Known = lambda keyword, uid: None,
     ) -> None:
         self._client = client
         self._model = Model.parse(model)
         self._pacs = str(client.address)
+        self._known = known
         axes: dict[str, tuple[Axis, ...]] = {
             "patient": (Dates("PatientBirthDate", today), Names("PatientName")),
             "study": study_axes(today),
@@ -149,13 +153,17 @@ class Finder:
             NetworkError, AssociationError or ProtocolError where it does not answer.
 
         Raises:
-            ConfigError: All keys are of lower levels: all studies would be looked through.
+            ConfigError: All keys are of lower levels, and none names one series or one image: all
+                studies would be looked through.
         """
         check_keys(keys)
         report = Report()
         return Whole(self._studies(keys, report), report)
 
     def _studies(self, keys: Keys, report: Report) -> Generator[FoundStudy, None, None]:
+        if not _has_study_keys(keys) and (keyword := key_to_locate(keys)) is not None:
+            above = locate(self._client, self._model, keyword, keys[keyword], self._known)
+            keys = {**keys, **above}
         own = self._keys_at("study", keys)
         if self._model is Model.STUDY:
             for match in self._search("study", own, {}, report):
@@ -313,19 +321,24 @@ def study_axes(today: date) -> tuple[Axis, ...]:
 
 
 def check_keys(keys: Keys) -> None:
-    """Refuse to go through all studies to find a series or an image.
+    """Refuse to go through all studies to find series or images.
 
     Raises:
-        ConfigError: All keys are of series or images.
+        ConfigError: All keys are of series or images, and none of them is the UID of one.
     """
-    if any(level_of(keyword) in ("patient", "study") for keyword in keys):
+    if _has_study_keys(keys) or key_to_locate(keys) is not None:
         return
     for keyword, value in keys.items():
         if value:
             raise ConfigError(
                 f"{keyword} alone would look through every study of the PACS.",
-                hint="Add a key of the study, for example StudyInstanceUID.",
+                hint="Add a key of the study, for example StudyInstanceUID: "
+                "px find NODE -k PatientID=… --tree shows it.",
             )
+
+
+def _has_study_keys(keys: Keys) -> bool:
+    return any(level_of(keyword) in ("patient", "study") for keyword in keys)
 
 
 def _study(match: DataSet, patient: Mapping[str, str]) -> FoundStudy:

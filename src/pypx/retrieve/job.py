@@ -6,7 +6,7 @@ start. Not here: what any of these do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import Any
@@ -24,6 +24,7 @@ from pypx.net.tls_settings import ClientTls
 from pypx.receiver.allow import is_loopback
 from pypx.receiver.events import Observer
 from pypx.receiver.observers import Observers
+from pypx.receiver.receiver import GRACE
 from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.asking import Shared
 from pypx.retrieve.credit import Credit
@@ -31,15 +32,14 @@ from pypx.retrieve.entry import is_here
 from pypx.retrieve.finding import Finder
 from pypx.retrieve.landing import Landing, Listening
 from pypx.retrieve.load import Load, Throttle
+from pypx.retrieve.locating import known_in
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.run import Retrieval
 from pypx.retrieve.settings import Settings
 from pypx.values import frozen
 
-__all__ = ["Pacs", "fingerprint", "note_down", "preparing"]
-
-Queries = Iterable[tuple[int, Mapping[str, str]]]
+__all__ = ["Pacs", "note_down", "preparing"]
 
 
 @frozen
@@ -71,7 +71,7 @@ class Pacs:
     identity: UserIdentity | None = None
 
 
-def fingerprint(request: Mapping[str, Any]) -> str:
+def _fingerprint(request: Mapping[str, Any]) -> str:
     """Give what tells the same command from another."""
     import json
 
@@ -79,25 +79,34 @@ def fingerprint(request: Mapping[str, Any]) -> str:
 
 
 def note_down(
-    ledger: Ledger, pacs: Pacs, request: Mapping[str, Any], queries: Queries
+    ledger: Ledger,
+    node: str,
+    request: Mapping[str, Any],
+    *,
+    kept: Mapping[str, Any] | None = None,
+    hold: Callable[[Transfer], None] = lambda _: None,
 ) -> tuple[Transfer, bool]:
     """Begin a transfer, or take up the one that the same command left unfinished.
 
+    Its queries are to be noted down next, also where it was there before: a process that was
+    killed may not have got through them.
+
     Args:
         ledger: Where it is noted down.
-        pacs: Whom it asks.
-        request: What was wanted, as JSON can have it.
-        queries: Their numbers and keys.
+        node: The name of whom it asks.
+        request: What was wanted, as JSON can have it: what tells this command from others.
+        kept: What is kept with it besides.
+        hold: Sees to it that nobody else runs the transfer, or raises an error.
 
     Returns:
         The transfer, and whether it was there before.
     """
-    mark = fingerprint(request)
+    mark = _fingerprint(request)
     found = ledger.unfinished(mark)
+    transfer = found or ledger.begin(node, {**request, **(kept or {})}, mark)
+    hold(transfer)
     if found is not None:
         ledger.resume(found)
-    transfer = found or ledger.begin(pacs.name, request, mark)
-    ledger.add_queries(transfer, queries)
     return transfer, found is not None
 
 
@@ -163,7 +172,13 @@ def preparing(
         landing = None
         if listening is not None and settings.method != GET and not plan_only:
             landing = stack.enter_context(
-                Landing(archive, listening, min_free=min_free, observer=hears)
+                Landing(
+                    archive,
+                    listening,
+                    min_free=min_free,
+                    observer=hears,
+                    grace=min(GRACE, pacs.timeouts.response),
+                )
             )
         retrieved = stack.enter_context(
             Retrieved(
@@ -196,6 +211,7 @@ def preparing(
                     model=pacs.model,
                     today=date.today(),
                     match_limit=pacs.match_limit,
+                    known=known_in(archive),
                 ),
                 ledger,
                 transfer,

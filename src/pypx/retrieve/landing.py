@@ -27,7 +27,7 @@ from pypx.net.limits import DEFAULT_LIMITS, AcceptorLimits
 from pypx.net.tls_settings import ClientTls, ServerTls
 from pypx.receiver.allow import AllowRule
 from pypx.receiver.events import Observer
-from pypx.receiver.receiver import Receiver
+from pypx.receiver.receiver import GRACE, Receiver
 from pypx.retrieve.entry import seen_from
 from pypx.values import frozen
 
@@ -103,6 +103,7 @@ class Landing:
         listening: Where it is, and who may send to it.
         min_free: Bytes that the disk must have left.
         observer: Who hears what a listener of ours receives.
+        grace: Seconds that instances under way have to end when the context does.
 
     Attributes:
         own: Our AE title, and where our listener is as this machine sees it.
@@ -116,6 +117,7 @@ class Landing:
         *,
         min_free: int = 0,
         observer: Observer | None = None,
+        grace: float = GRACE,
     ) -> None:
         self.own = listening.own
         self.receiver: Receiver | None = None
@@ -123,6 +125,7 @@ class Landing:
         self._listening = listening
         self._min_free = min_free
         self._observer = observer
+        self._grace = grace
         self._lock = threading.Lock()
 
     def __enter__(self) -> Landing:
@@ -157,6 +160,7 @@ class Landing:
                 observer=self._observer,
                 tls=listening.tls,
                 users=listening.users,
+                grace=self._grace,
             )
             receiver.start()
             self.receiver = receiver

@@ -6,23 +6,20 @@ how a PACS is queried, and asking for anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Transfer
+from pypx.batches import batches
 from pypx.errors import StatusError
 from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
 from pypx.values import replace
 
-__all__ = ["Planner", "batches"]
+__all__ = ["Planner"]
 
 _BATCH = 100
 _FAILED = "failed"
 _MORE = "There may be more {} than the PACS says."
-
-T = TypeVar("T")
 
 
 class Planner:
@@ -172,10 +169,3 @@ def _series(
         basis,
         count,
     )
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Give the items in lists of at most ``size``."""
-    left = iter(items)
-    while batch := list(islice(left, size)):
-        yield batch
