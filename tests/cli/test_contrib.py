@@ -10,6 +10,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -145,11 +146,21 @@ def test_the_calls_of_the_system_that_it_needs(
     eventually(lambda: not list(queue.rglob("*.json")))
     process.send_signal(signal.SIGTERM)
     assert process.wait(2 * WAIT) == 0
-    called = set(re.findall(r"^\d+ +(\w+)\(", traced.read_text(), re.M))
+    trace = traced.read_text()
+    called = set(re.findall(r"^\d+ +(\w+)\(", trace, re.M))
     assert {"accept4", "linkat", "sendto"} <= called
     # SQLite gives its files to the owner of the database, where it is root.
     as_root = {"fchown"} if os.geteuid() == 0 else set()
     assert called - allowed_calls() - as_root == set()
+    # MemoryDenyWriteExecute, RestrictAddressFamilies; looking up names can do without AF_NETLINK.
+    assert not re.findall(r"mprotect\(.*PROT_EXEC|mmap\(.*PROT_WRITE\|PROT_EXEC", trace)
+    families = set(re.findall(r"\bsocket\((\w+)", trace))
+    assert families <= {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+    # ProtectSystem=strict, PrivateTmp: beside the archive nothing is written but temporary files.
+    # The key of the log is only made where it may be.
+    written = set(re.findall(r'openat\(AT_FDCWD, "(/[^"]*)", [^)]*O_(?:WRONLY|RDWR|CREAT)', trace))
+    ours = (f"{home}/pypx", f"{home}/config/pypx/log.key", tempfile.gettempdir(), "/dev/null")
+    assert {path for path in written if not path.startswith(ours)} == set()
 
 
 # Rotation ---------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_it_retrieves(px: Px, site: str, port: int, home: Path, word: str) -> No
         (["-Q", CT], "NODE is missing"),
         (["-C", "-Q", CT], "deletes nothing"),
         (["-h", "BCH-chris", "-Q", "--PatientID 'x"], "quotes of -Q"),
-        (["-h", "BCH-chris", "-Q", "PatientID 1"], "'PatientID' is no argument"),
+        (["-h", "BCH-chris", "-Q", "PatientID 1"], "a word that is no option"),
         (["-h", "BCH-chris", "-Q", "--PatientID"], "--PatientID needs a value"),
         (["-h", "BCH-chris", "-Q", "--Patient 1"], "no option --Patient in -Q"),
         (["-h", "BCH-chris", "-Q", f"{CT} --then push"], "--then push has no counterpart"),
@@ -113,6 +113,13 @@ def test_an_error_is_in_the_form_that_was_asked_for(px: Px) -> None:
     ran = px("qr", "-h", "nowhere", "-Q", f"{CT} --json")
     assert ran.code == 2 and "nowhere" in ran.json["error"]["message"]
     assert px("qr", "-h", "nowhere", "-Q", CT, "--json").json["error"]
+
+
+def test_no_line_tells_who_it_is_about(px: Px, site: str) -> None:
+    ran = px("qr", "-h", site, "-v", "-Q", "--PatientID 1234567 --PatientName 'Doe^Jane' --json")
+    assert ran.code == 0 and "-k PatientID=#" in ran.err.replace("'", "")
+    assert "1234567" not in ran.err and "Doe" not in ran.err and "Jane" not in ran.err
+    assert "7654321" not in px("qr", "-h", site, "-Q", "7654321").err
 
 
 def test_keys_are_read_as_they_are() -> None:

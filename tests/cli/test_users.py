@@ -219,5 +219,6 @@ def test_what_a_probe_of_our_own_listener_sees(tmp_path: Path) -> None:
     users = tmp_path / "users"
     add_user(str(users), "alice", PASSWORD)
     flags = ("--users", users, "--allow", "*@127.0.0.1 as alice")
-    with Listener(tmp_path / "archive", tmp_path, *flags) as listener:
+    with Listener(tmp_path / "archive", tmp_path, *flags, "--host", "0.0.0.0") as listener:
+        eventually(lambda: "Passwords of users come without TLS" in listener.log)
         assert is_listening(Address("PYPX", HOST, listener.port)) == ""

@@ -330,7 +330,7 @@ def test_a_node_of_the_patient_root_model(home: Path) -> None:
     asked = []
 
     def find(one: Exchange) -> None:
-        asked.append(one.request.affected_sop_class_uid)
+        asked.append((one.request.affected_sop_class_uid, one.identifier.get("PatientID")))
         one.match(PatientID="P", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")
         one.end_find()
 
@@ -344,8 +344,7 @@ def test_a_node_of_the_patient_root_model(home: Path) -> None:
         uids = {"StudyInstanceUID": "1.2", "PatientID": "P"}
         moved = pypx.move({"node": "hospital", **uids})
     assert found["status"] == moved["status"] == "success"
-    of_patient = (PATIENT_ROOT_MOVE, "P")
-    assert asked == [PATIENT_ROOT_FIND, PATIENT_ROOT_FIND, of_patient, of_patient]
+    assert asked == [(PATIENT_ROOT_FIND, "P")] * 2 + [(PATIENT_ROOT_MOVE, "P")] * 2
     assert " -P " in found["command"]
     assert " -P " in moved["command"]
 
@@ -395,6 +394,26 @@ def test_retrieve_status_push_report(
     assert len(pushed) == 14
     assert {one["data"]["Modality"] for one in steps(found, "03-report")} == {"MR"}
     assert found["report"]["json"][0]["header"]["PatientID"] == "DEMO-002"
+
+
+def test_a_pacs_that_goes_away_is_not_asked_for_every_series() -> None:
+    asked: list[str] = []
+
+    def find(one: Exchange) -> None:
+        for number in range(5):
+            one.match(StudyInstanceUID="1.2", SeriesInstanceUID=f"1.2.{number}")
+        one.end_find()
+
+    def move(one: Exchange) -> None:
+        asked.append(one.identifier["SeriesInstanceUID"])
+        one.cut()
+
+    with Scripted(find=find, move=move) as scripted:
+        found = pypx.find(opt_for(scripted.address, PatientID="X", then="retrieve"))
+    assert asked == ["1.2.0", "1.2.1"]
+    assert found["returncode"] == 3
+    said = [one["data"] for one in steps(found, "00-retrieve")]
+    assert [text.startswith("Not asked for") for text in said] == [False, False, True, True, True]
 
 
 def test_the_retrieve_of_1_x_has_a_report_with_its_word(

@@ -112,7 +112,7 @@ def _read_with(parse: Any) -> Any:
 @click.option("-d", "--datadir", metavar="DIR", help=f"{_UPSTREAM} The archive.")
 @click.option("-t", "--tmpdir", metavar="DIR", help=f"{_UPSTREAM} Not needed.")
 @click.option("-e", "--executable", metavar="FILE", help=f"{_UPSTREAM} Not run.")
-@click.option("--debug", is_flag=True, help=f"{_UPSTREAM} -v.")
+@click.option("--debug", is_flag=True, help="With --inetd: -v.")
 @common_options(jsonl=True)
 @maps_option
 def command(

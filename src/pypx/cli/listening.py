@@ -298,6 +298,11 @@ class _Listening:
             out.warn("Whoever reaches the port may send.")
         else:
             out.detail(f"{len(held.allow)} rules say who may send")
+        if held.users is not None and held.tls is None and not is_loopback(receiver.host):
+            out.warn(
+                "Passwords of users come without TLS: who listens on the way reads them.",
+                "Give certificates in [listen.tls].",
+            )
 
     def _where(self) -> str:
         return " and ".join(_shown(host, port) for host, port in self.receiver.addresses)

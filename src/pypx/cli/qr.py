@@ -61,8 +61,10 @@ def read_query(words: Sequence[str]) -> Asked:
     for word in rest:
         name, equals, given = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
+            # The word itself may be somebody's ID.
             raise ConfigError(
-                f"{word!r} is no argument of px-find.", hint="Write -Q '--PatientID 1234567'."
+                "-Q has a word that is no option of px-find, and no value of one.",
+                hint="Write -Q '--PatientID 1234567'.",
             )
         value = given if equals else None
         match name:
@@ -184,9 +186,11 @@ def command(
             hint="Remove it yourself, if that is what you want.",
         )
     try:
-        asked = read_query([*shlex.split(query), *words])
+        wanted = [*shlex.split(query), *words]
     except ValueError:
         raise ConfigError("The quotes of -Q do not close.") from None
+    click.get_current_context().obj.out.identifiers.learn_arguments(wanted)
+    asked = read_query(wanted)
     if asked.retrieve and machine is not None:
         _check_machine(machine)
     name, arguments = _command_line(asked, institution, peer, base)

@@ -162,8 +162,12 @@ def _inform(title: str, name: str, opt: dict[str, Any], out: Output) -> None:
         if name in flag.programs:
             names = ", ".join(flag.names)
             out.line(f"  {names}{' VALUE' if flag.takes_value else ''}\n      {flag.effect}")
+    if name == "listen":
+        out.line("px listen --help has ours, which go with these.")
+        return
     out.line("Flags of ours that go with these: -o FILE, -q, -v, --log-json, --config FILE,")
-    out.line("--archive DIR, --timeout SECONDS; a NODE instead of --aec, --serverIP, --serverPort.")
+    peer = "; a NODE instead of --aec, --serverIP, --serverPort" if name in _PEERED else ""
+    out.line(f"--archive DIR, --timeout SECONDS{peer}.")
 
 
 class _Caller(Caller):

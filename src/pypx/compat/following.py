@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypx.compat.answers import Caller, answer, failed, line, value_of
 from pypx.compat.options import Request, then_arguments
-from pypx.errors import CancelledError, ConfigError, PypxError, error_object
+from pypx.errors import CancelledError, ConfigError, NetworkError, PypxError, error_object
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Following"]
 
 STEPS = ("retrieve", "status", "push", "register", "report")
+_MOST_LOSSES = 2
 Entry = dict[str, Any]
 Step = Callable[[Entry, Entry], dict[str, Any]]
 
@@ -55,6 +56,7 @@ class Following:
         self._arguments = arguments
         self._pause = _pause(request.text("intraSeriesRetrieveDelay"))
         self._waiting = 0.0  # seconds before the next C-MOVE
+        self._losses = 0  # associations that were lost or not made, one after another
 
     @classmethod
     def of(cls, request: Request, caller: Caller) -> Following:
@@ -116,7 +118,7 @@ class Following:
             series = []
             for one in study.get("series", ()):
                 if self._caller.cancelled:
-                    series.append(failed(CancelledError("Interrupted before this series.")))
+                    series.append(failed(_interrupted()))
                     continue
                 if not value_of(one, "SeriesInstanceUID"):
                     nameless = PypxError("The PACS does not tell the UID of this series.")
@@ -169,6 +171,10 @@ class Following:
         from pypx.compat.peer import move_over
 
         self._sleep()
+        if self._caller.cancelled:
+            return failed(_interrupted())
+        if self._losses >= _MOST_LOSSES:
+            return failed(PypxError("Not asked for: the PACS cannot be reached any more."))
         keys = {
             "StudyInstanceUID": value_of(study, "StudyInstanceUID"),
             "SeriesInstanceUID": value_of(series, "SeriesInstanceUID"),
@@ -180,6 +186,8 @@ class Following:
         result = move_over(client, self._request, keys, self._caller)
         if self._request.is_on("withFeedBack"):
             self._caller.tell(f"Series {keys['SeriesInstanceUID']}: {result['status']}.")
+        lost = result["returncode"] == NetworkError.exit_code
+        self._losses = self._losses + 1 if lost else 0
         good = result["status"] == "success"
         series["PACS_Retrieve"] = {
             "tag": 0,
@@ -214,6 +222,10 @@ class Following:
             return _push(archive, client, node, uid, self._caller)
 
         return push
+
+
+def _interrupted() -> CancelledError:
+    return CancelledError("Interrupted before this series.")
 
 
 def _failing(error: PypxError) -> Step:

@@ -209,6 +209,8 @@ class _LookUp:
         """Add the series to a study; False when the keys want none of its series."""
         uid = value_of(study, "StudyInstanceUID")
         keys = {"StudyInstanceUID": uid, **self._below}
+        if self._node.model == "patient":  # its unique key, too (PS3.4 §C.6.1.1)
+            keys = {"PatientID": value_of(study, "PatientID"), **keys}
         study["series"] = []
         if self._losses > 1:  # the peer is gone, and asking for each study helps nobody
             return self._without_series(study, self._unknown[-1])
