@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from pypx.retrieve.finding import Finder
+from pypx.retrieve.finding.finder import Finder
 from tests.objects import write_file
 
 STUDIES = 60

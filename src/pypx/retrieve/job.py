@@ -30,10 +30,10 @@ from pypx.receiver.retrieved import Retrieved
 from pypx.retrieve.asking import Shared
 from pypx.retrieve.credit import Credit
 from pypx.retrieve.entry import is_here
-from pypx.retrieve.finding import Finder
+from pypx.retrieve.finding.finder import Finder
+from pypx.retrieve.finding.locating import known_in
 from pypx.retrieve.landing import Landing, Listening
 from pypx.retrieve.load import Load, Throttle
-from pypx.retrieve.locating import known_in
 from pypx.retrieve.methods import GET, MOVE, Methods
 from pypx.retrieve.planning import Planner
 from pypx.retrieve.run import Retrieval

@@ -20,9 +20,9 @@ from xxhash import xxh3_128_intdigest
 
 from pypx.dimse.status import SUCCESS, sentence
 from pypx.errors import StatusError
-from pypx.retrieve.axes import Axis, Keys, Numbers
-from pypx.retrieve.matching import Filter
-from pypx.retrieve.whole import Report
+from pypx.retrieve.finding.axes import Axis, Keys, Numbers
+from pypx.retrieve.finding.matching import Filter
+from pypx.retrieve.finding.whole import Report
 from pypx.values import frozen
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pypx.errors import StatusError
-from pypx.retrieve.matching import is_exact
+from pypx.retrieve.finding.matching import is_exact
 
 if TYPE_CHECKING:
     from pypx.archive import Archive

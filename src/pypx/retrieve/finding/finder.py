@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from pypx.client.query import RETURN_KEYS, Level, Model
 from pypx.dicom.levels import UNIQUE_KEYS, level_of
 from pypx.errors import ConfigError, StatusError
-from pypx.retrieve.axes import Axis, Dates, Keys, Names, Numbers, Times, Uids, Values
-from pypx.retrieve.limits import Limit, Query, Search
-from pypx.retrieve.locating import Known, key_to_locate, locate
-from pypx.retrieve.matching import is_exact, is_universal
-from pypx.retrieve.whole import Report, Whole
+from pypx.retrieve.finding.axes import Axis, Dates, Keys, Names, Numbers, Times, Uids, Values
+from pypx.retrieve.finding.limits import Limit, Query, Search
+from pypx.retrieve.finding.locating import Known, key_to_locate, locate
+from pypx.retrieve.finding.matching import is_exact, is_universal
+from pypx.retrieve.finding.whole import Report, Whole
 from pypx.values import frozen
 
 if TYPE_CHECKING:
