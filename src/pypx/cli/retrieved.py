@@ -1,7 +1,7 @@
 """What a retrieval brought, or is to bring: a table with a line for each study, and the numbers.
 
 In: the account of a transfer. Out: lines, or JSON, and the error that the command ends with. The
-verdict and the numbers are those of ``retrieve.summary``.
+verdict and the numbers are those of ``retrieve.report.summary``.
 """
 
 from __future__ import annotations
