@@ -33,7 +33,7 @@ bench: $(VENV)/.stamp-test ## measure pypx beside others; make bench ARGS="--qui
 
 crash: $(VENV)/.stamp-test ## kill the receiver, cut its power, fill its disk, fail its system calls
 	@tools/install_peers.sh
-	PYPX_CRASH=1 $(BIN)/python -m pytest --numprocesses 2 tests/crash $(ARGS)
+	PYPX_CRASH=1 $(BIN)/python -m pytest --numprocesses 2 tests/crash tests/link $(ARGS)
 
 fuzz: $(VENV)/.stamp-fuzz ## feed any bytes to what reads the network; make fuzz SECONDS=600
 	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)

@@ -1,6 +1,6 @@
 """A PACS that is a list: it answers C-FIND as PS3.4 §C.2.2.2 says, but for what a test changes.
 
-Written apart from pypx.retrieve.matching, so that one checks the other.
+Written apart from pypx.retrieve.finding.matching, so that one checks the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from pypx.dicom.data_set import DataSet
 from pypx.errors import StatusError
-from pypx.retrieve.finding import Finder
+from pypx.retrieve.finding.finder import Finder
 from tests.retrieve import TODAY
 
 Row = Mapping[str, str]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pypx.dicom.data_set import DataSet
-from pypx.retrieve.axes import Dates, Names, Numbers, Times, Uids, Values
+from pypx.retrieve.finding.axes import Dates, Names, Numbers, Times, Uids, Values
 from tests.retrieve import TODAY
 
 DATES = Dates("StudyDate", TODAY)

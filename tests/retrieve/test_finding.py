@@ -13,8 +13,8 @@ from pypx.client.client import Client
 from pypx.errors import ConfigError, ConnectError, StatusError
 from pypx.pacs import Pacs
 from pypx.pacs.samples import SAMPLE_INSTANCES, write_samples
-from pypx.retrieve.finding import Expected, Finder, FoundSeries, FoundStudy
-from pypx.retrieve.locating import known_in
+from pypx.retrieve.finding.finder import Expected, Finder, FoundSeries, FoundStudy
+from pypx.retrieve.finding.locating import known_in
 from tests.archive.helpers import store
 from tests.retrieve import TODAY
 from tests.retrieve.fake import FakePacs, study

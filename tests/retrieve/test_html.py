@@ -16,10 +16,10 @@ from pypx.archive.account import Arrivals
 from pypx.archive.transfers import Request
 from pypx.errors import ArchiveError
 from pypx.pacs.samples import write_samples
-from pypx.retrieve import html
-from pypx.retrieve.html import write_report
-from pypx.retrieve.svg import bytes_chart, instances_chart
-from pypx.retrieve.thumbnails import Drawn, Thumbnails
+from pypx.retrieve.report import html
+from pypx.retrieve.report.html import write_report
+from pypx.retrieve.report.svg import bytes_chart, instances_chart
+from pypx.retrieve.report.thumbnails import Drawn, Thumbnails
 from tests.retrieve.transfers import Job, job, uid_of
 
 VOID = {"meta", "img", "br"}
@@ -249,7 +249,7 @@ def test_it_is_the_middle_image_by_number(tmp_path: Path) -> None:
 def test_without_numpy_the_page_says_what_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pypx.retrieve.thumbnails.find_spec", lambda name: None)
+    monkeypatch.setattr("pypx.retrieve.report.thumbnails.find_spec", lambda name: None)
     with job(tmp_path) as one:
         one.series(one.study(), numbers=range(1, 3))
         one.receive(1)

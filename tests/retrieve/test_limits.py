@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pypx.errors import StatusError
-from pypx.retrieve.finding import FoundSeries, FoundStudy
-from pypx.retrieve.limits import Limit
+from pypx.retrieve.finding.finder import FoundSeries, FoundStudy
+from pypx.retrieve.finding.limits import Limit
 from tests.retrieve.fake import FakePacs, Row, series, studies, study
 
 DATED = {"StudyDate": "20000101-"}  # leaves out what has no date, so that all can be shown

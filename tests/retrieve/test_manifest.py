@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pypx.errors import ArchiveError, ConfigError
-from pypx.retrieve.manifest import COLUMNS, check_path, write_manifest
+from pypx.retrieve.report.manifest import COLUMNS, check_path, write_manifest
 from tests.retrieve.transfers import Job, job, uid_of
 
 

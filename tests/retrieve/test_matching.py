@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import Element
-from pypx.retrieve.matching import Criterion, Filter, date_range, is_exact, is_universal, time_range
+from pypx.retrieve.finding.matching import (
+    Criterion,
+    Filter,
+    date_range,
+    is_exact,
+    is_universal,
+    time_range,
+)
 
 
 def fits(keyword: str, key: str, value: str) -> bool | None:

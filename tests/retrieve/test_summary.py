@@ -13,7 +13,7 @@ from pypx.archive.transfers import Request
 from pypx.cli.output import Output
 from pypx.cli.retrieved import show_studies
 from pypx.errors import CancelledError, StatusError
-from pypx.retrieve.summary import Sums, Verdict, document, study_lines, verdict_of
+from pypx.retrieve.report.summary import Sums, Verdict, document, study_lines, verdict_of
 from tests.retrieve.transfers import Job, job, uid_of
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pypx.dicom import uids
-from pypx.retrieve.thumbnail import png, thumbnail
-from pypx.retrieve.thumbnails import Thumbnails
+from pypx.retrieve.report.thumbnail import png, thumbnail
+from pypx.retrieve.report.thumbnails import Thumbnails
 from tests.objects import write_file
 
 
@@ -195,8 +195,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
         "import os, sys, time\nfrom multiprocessing.connection import Connection\n"
         f"pipe = Connection(int(sys.argv[1]))\n{body}\n"
     )
-    monkeypatch.setattr("pypx.retrieve.thumbnails._COMMAND", (str(script),))
-    monkeypatch.setattr("pypx.retrieve.thumbnails._START", 1.0)
+    monkeypatch.setattr("pypx.retrieve.report.thumbnails._COMMAND", (str(script),))
+    monkeypatch.setattr("pypx.retrieve.report.thumbnails._START", 1.0)
 
 
 def test_a_decoder_that_hangs_or_crashes_breaks_nothing(
@@ -228,6 +228,6 @@ def test_all_pictures_together_have_a_limit(tmp_path: Path) -> None:
 def test_a_process_that_cannot_be_started_breaks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pypx.retrieve.thumbnails.sys.executable", str(tmp_path / "none"))
+    monkeypatch.setattr("pypx.retrieve.report.thumbnails.sys.executable", str(tmp_path / "none"))
     with Thumbnails() as drawing:
         assert drawing.draw("x") == (None, "The process that decodes it ended too soon.")

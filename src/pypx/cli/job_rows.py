@@ -18,7 +18,7 @@ from pypx.cli.find_list import check_keys as check_columns
 from pypx.cli.list_results import ListResults, RowResult, RowStatus, result_file
 from pypx.cli.lists import ListRow, ListRows, read_list
 from pypx.errors import ConfigError
-from pypx.retrieve.finding import check_keys
+from pypx.retrieve.finding.finder import check_keys
 
 if TYPE_CHECKING:
     from pypx.archive.ledger import Ledger

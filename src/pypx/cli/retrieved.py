@@ -1,7 +1,7 @@
 """What a retrieval brought, or is to bring: a table with a line for each study, and the numbers.
 
 In: the account of a transfer. Out: lines, or JSON, and the error that the command ends with. The
-verdict and the numbers are those of ``retrieve.summary``.
+verdict and the numbers are those of ``retrieve.report.summary``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pypx.archive import Archive
     from pypx.archive.transfers import Transfer
-    from pypx.retrieve.summary import StudyLine
+    from pypx.retrieve.report.summary import StudyLine
 
 __all__ = [
     "complaint",
@@ -55,7 +55,7 @@ def complaint(archive: Archive, transfer: Transfer, ended: PypxError | None) -> 
     Raises:
         IndexUnavailableError: The index cannot be read.
     """
-    from pypx.retrieve.summary import judge
+    from pypx.retrieve.report.summary import judge
 
     _, verdict = judge(archive, transfer)
     if ended is not None:
@@ -74,7 +74,7 @@ def plan_complaint(archive: Archive, transfer: Transfer) -> PypxError | None:
     Raises:
         IndexUnavailableError: The index cannot be read.
     """
-    from pypx.retrieve.summary import FRUITLESS, judge
+    from pypx.retrieve.report.summary import FRUITLESS, judge
 
     sums, _ = judge(archive, transfer)
     queries = archive.account(transfer).queries()
@@ -138,7 +138,7 @@ def show_result(
     Raises:
         IndexUnavailableError: The index cannot be read.
     """
-    from pypx.retrieve.summary import document, judge
+    from pypx.retrieve.report.summary import document, judge
 
     if out.form == "json":
         out.document(document(archive, transfer, error))
@@ -175,7 +175,7 @@ def show_plan(
     Raises:
         IndexUnavailableError: The index cannot be read.
     """
-    from pypx.retrieve.summary import document, judge
+    from pypx.retrieve.report.summary import document, judge
 
     sums, _ = judge(archive, transfer)
     speed = archive.ledger.speed(transfer.node)
@@ -211,7 +211,7 @@ def show_studies(out: Output, archive: Archive, transfer: Transfer) -> None:
     Raises:
         IndexUnavailableError: The index cannot be read.
     """
-    from pypx.retrieve.summary import study_lines
+    from pypx.retrieve.report.summary import study_lines
 
     first: list[StudyLine] = []
     bad: list[StudyLine] = []

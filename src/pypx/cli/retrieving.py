@@ -26,7 +26,7 @@ from pypx.cli.retrieved import complaint, plan_complaint, reason_of, show_plan, 
 from pypx.config.amounts import parse_size
 from pypx.errors import ArchiveError, CancelledError, PypxError
 from pypx.receiver.observers import Observers
-from pypx.retrieve.finding import check_keys
+from pypx.retrieve.finding.finder import check_keys
 from pypx.retrieve.job import Pacs, note_down, preparing
 from pypx.retrieve.landing import Listening
 from pypx.values import replace
@@ -119,11 +119,11 @@ class Retrieving:
         """Refuse what could not be done; that is no reason to make an archive."""
         options = self._options
         if options.manifest:
-            from pypx.retrieve.manifest import check_path
+            from pypx.retrieve.report.manifest import check_path
 
             check_path(options.manifest)
         if options.report:
-            from pypx.retrieve.html import check_path as check_report
+            from pypx.retrieve.report.html import check_path as check_report
 
             check_report(options.report)
         if self._node is not None and options.list_file is None:
@@ -229,6 +229,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            self._invocation.engine_for(node),
             node.identity,
         )
 
@@ -318,14 +319,14 @@ class Retrieving:
         failure: ArchiveError | None = None
         try:
             if self._options.manifest:
-                from pypx.retrieve.manifest import write_manifest
+                from pypx.retrieve.report.manifest import write_manifest
 
                 write_manifest(archive, transfer, self._options.manifest)
         except ArchiveError as error:
             failure = error
         try:
             if self._options.report:
-                from pypx.retrieve.html import write_report
+                from pypx.retrieve.report.html import write_report
 
                 write_report(archive, transfer, self._options.report)
         except ArchiveError as error:

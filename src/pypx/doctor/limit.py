@@ -1,7 +1,7 @@
 """After how many matches a PACS ends its answers, said or unsaid.
 
 In: the answer to the widest query that was made. Out: a finding. How a query is split to see
-whether it was cut is in ``pypx.retrieve.limits``.
+whether it was cut is in ``pypx.retrieve.finding.limits``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import closing
 from datetime import date
 from enum import Enum
 
-from pypx.client.query import Matches
+from pypx.client.requestor import Found
 from pypx.doctor.case import Case
 from pypx.doctor.questions import MOST_MATCHES, Answer, Questions, SpentError
 from pypx.doctor.steps import Finding, Status
-from pypx.retrieve.finding import study_axes
-from pypx.retrieve.limits import Limit, Query, Search
-from pypx.retrieve.whole import Report
+from pypx.retrieve.finding.finder import study_axes
+from pypx.retrieve.finding.limits import Limit, Query, Search
+from pypx.retrieve.finding.whole import Report
 
 __all__ = ["find_limit"]
 
@@ -78,7 +78,7 @@ def _split(
     axes = study_axes(today)
     wanted = tuple(axis.keyword for axis in axes)
 
-    def ask(part: Mapping[str, str]) -> Matches:
+    def ask(part: Mapping[str, str]) -> Found:
         return questions.begin(part, "study", case.model, wanted)
 
     report = Report()

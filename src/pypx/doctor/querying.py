@@ -17,8 +17,8 @@ from pypx.doctor.questions import MOST_MATCHES, Answer, Questions
 from pypx.doctor.steps import Finding, Status
 from pypx.doctor.texts import UTF_8, look_at
 from pypx.errors import StatusError
-from pypx.retrieve.limits import Limit
-from pypx.retrieve.matching import Criterion, read_date
+from pypx.retrieve.finding.limits import Limit
+from pypx.retrieve.finding.matching import Criterion, read_date
 
 __all__ = ["Querying"]
 

@@ -12,7 +12,7 @@ from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Transfer
 from pypx.batches import batches
 from pypx.errors import StatusError
-from pypx.retrieve.finding import Finder, FoundSeries, FoundStudy
+from pypx.retrieve.finding.finder import Finder, FoundSeries, FoundStudy
 from pypx.values import replace
 
 __all__ = ["Planner"]

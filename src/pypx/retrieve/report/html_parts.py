@@ -13,14 +13,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pypx.dimse.status import sentence
-from pypx.retrieve.summary import study_verdict
+from pypx.retrieve.report.summary import study_verdict
 from pypx.text import count, date, duration, person_name, size, visible
 
 if TYPE_CHECKING:
     from pypx.archive.account import SeriesAccount, StudyAccount
     from pypx.archive.transfers import Query, Request
-    from pypx.retrieve.summary import Sums
-    from pypx.retrieve.thumbnails import Drawn
+    from pypx.retrieve.report.summary import Sums
+    from pypx.retrieve.report.thumbnails import Drawn
 
 __all__ = [
     "asked_for",

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from pypx.retrieve.matching import (
+from pypx.retrieve.finding.matching import (
     LAST_MOMENT,
     Criterion,
     date_range,

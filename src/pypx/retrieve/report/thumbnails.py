@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 __all__ = ["Drawn", "Thumbnails"]
 
-_COMMAND = ("-m", "pypx.retrieve.thumbnail")
+_COMMAND = ("-m", "pypx.retrieve.report.thumbnail")
 _START = 10.0  # seconds for the first picture more than for others: pydicom is imported
 
 

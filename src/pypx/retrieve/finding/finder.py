@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING
 from pypx.client.query import RETURN_KEYS, Level, Model
 from pypx.dicom.levels import UNIQUE_KEYS, level_of
 from pypx.errors import ConfigError, StatusError
-from pypx.retrieve.axes import Axis, Dates, Keys, Names, Numbers, Times, Uids, Values
-from pypx.retrieve.limits import Limit, Query, Search
-from pypx.retrieve.locating import Known, key_to_locate, locate
-from pypx.retrieve.matching import is_exact, is_universal
-from pypx.retrieve.whole import Report, Whole
+from pypx.retrieve.finding.axes import Axis, Dates, Keys, Names, Numbers, Times, Uids, Values
+from pypx.retrieve.finding.limits import Limit, Query, Search
+from pypx.retrieve.finding.locating import Known, key_to_locate, locate
+from pypx.retrieve.finding.matching import is_exact, is_universal
+from pypx.retrieve.finding.whole import Report, Whole
 from pypx.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from pypx.client.client import Client
-    from pypx.client.query import Matches
+    from pypx.client.requestor import Found, Requestor
     from pypx.dicom.data_set import DataSet
 
 __all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy", "check_keys", "study_axes"]
@@ -116,7 +115,7 @@ class Finder:
 
     def __init__(
         self,
-        client: Client,
+        client: Requestor,
         *,
         model: Model | str = "study",
         today: date,
@@ -293,7 +292,7 @@ class Finder:
         )
         wanted = self._return_keys(name)
 
-        def ask(keys: Keys) -> Matches:
+        def ask(keys: Keys) -> Found:
             return self._client.find(keys, level=name, model=self._model, return_keys=wanted)
 
         return Search(query, ask, level.limit, report).matches()

@@ -1,4 +1,4 @@
-"""Small pictures of DICOM files, in a process of its own: ``python -m pypx.retrieve.thumbnail``.
+"""Small pictures of DICOM files, in a process: ``python -m pypx.retrieve.report.thumbnail``.
 
 In: a pipe with paths of files. Out: for each a PNG, or a sentence that says why there is none,
 over the same pipe. It is the only place where pixels are decoded, which a defective file may make

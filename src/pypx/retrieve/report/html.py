@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from pypx.archive.account import Account, SeriesAccount, StudyAccount
 from pypx.errors import ConfigError
-from pypx.retrieve import html_parts as parts
-from pypx.retrieve.html_style import STYLE
-from pypx.retrieve.manifest import check_folder, opened
-from pypx.retrieve.summary import FRUITLESS, Sums, Verdict, verdict_of
-from pypx.retrieve.svg import bytes_chart, instances_chart
-from pypx.retrieve.thumbnails import Drawn, Thumbnails
+from pypx.retrieve.report import html_parts as parts
+from pypx.retrieve.report.html_style import STYLE
+from pypx.retrieve.report.manifest import check_folder, opened
+from pypx.retrieve.report.summary import FRUITLESS, Sums, Verdict, verdict_of
+from pypx.retrieve.report.svg import bytes_chart, instances_chart
+from pypx.retrieve.report.thumbnails import Drawn, Thumbnails
 from pypx.text import count
 from pypx.version import __version__
 
