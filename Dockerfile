@@ -36,7 +36,7 @@ RUN apt-get update \
 RUN useradd --non-unique --uid "${UID}" --create-home --shell /bin/sh pypx \
     && install -d -o "${UID}" -g "$(id -g pypx)" /dicom
 COPY --from=build /opt/pypx /opt/pypx
-COPY --chmod=755 docker/entrypoint.py /opt/pypx/bin/px-entrypoint
+COPY docker/entrypoint.py /opt/pypx/bin/px-entrypoint
 
 # One volume has all that lasts: the archive, the configuration, and what lies beside it.
 # /dicom/data is where listeners of pypx have always put their files.

@@ -23,6 +23,7 @@ from pathlib import Path
 HEALTH_RULE = "HEALTHCHECK@127.0.0.1"
 """Lets the HEALTHCHECK of the image associate; 127.0.0.1 is in the container."""
 
+_GRACE = "8"  # seconds: docker stop kills after 10
 _NO_ARCHIVE = 5  # the exit codes of px
 _NOT_FOUND = 127
 
@@ -62,6 +63,7 @@ def added_options(options: Sequence[str], environ: Mapping[str, str]) -> list[st
     if given("--inetd", "-t"):
         return []  # the association is on stdin
     added = [] if given("--host") else ["--host", "0.0.0.0"]
+    added += [] if given("--grace") else ["--grace", _GRACE]
     if given("--allow-any"):
         return added
     rules = [rule.strip() for rule in environ.get("PYPX_ALLOW", "").split(",") if rule.strip()]

@@ -168,14 +168,16 @@ def status_of(whole: bytes) -> int:
 class RawPeer:
     """A TCP connection to a listener; a context manager."""
 
-    def __init__(self, port: int, *, source: str = "", receive_buffer: int = 0) -> None:
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", source: str = "", receive_buffer: int = 0
+    ) -> None:
         self.socket = socket.socket()
         if source:
             self.socket.bind((source, 0))
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> RawPeer:

@@ -26,7 +26,7 @@ from pypx.dimse.messages import CEchoRQ, CEchoRSP, CStoreRQ, CStoreRSP
 from pypx.net.connection import Connection, Timeouts
 from tests.archive.helpers import content
 from tests.objects import CT_IMAGE, data_set
-from tests.peers.process import Outcome, Peer, free_port, run
+from tests.peers.process import Outcome, Peer, Place, free_port, run
 
 __all__ = [
     "OUT_OF_RESOURCES",
@@ -103,10 +103,16 @@ class Listener(Peer):
         folder: For its log and its home.
         options: More of the command line.
         prefix: What runs it: ``prlimit``, ``strace -D``; it must become the process itself.
+        place: Where it runs; there it listens to everybody.
     """
 
     def __init__(
-        self, root: Path, folder: Path, *options: object, prefix: Sequence[str] = ()
+        self,
+        root: Path,
+        folder: Path,
+        *options: object,
+        prefix: Sequence[str] = (),
+        place: Place | None = None,
     ) -> None:
         self.root = root
         self.home = folder / "home"
@@ -116,10 +122,12 @@ class Listener(Peer):
             *prefix,
             *(sys.executable, "-m", "pypx", "listen", "--archive", str(root), "--port", str(port)),
             *(() if "--min-free" in options else ("--min-free", "0")),
+            *(() if place is None else ("--host", place.host, "--allow-any")),
             *map(str, options),
             ae_title="PYPX",
             port=port,
             log=folder / "listener.log",
+            place=place,
         )
 
     def __enter__(self) -> Listener:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs the real peers of tests/peers (DCMTK, Orthanc and its DICOMweb plugin, xinetd), what
 # tests/crash needs to make file systems, cut power, move the clock and let calls of the
-# system fail, for tests/package two shells and a reader of man pages, and what reads the
-# files of contrib, where that can be done without a question: on Debian and its kin, as
-# root or with a sudo that asks no password. Starts no service. Elsewhere it says what is
-# missing and leaves it at that; in CI (CI=true) a missing peer is an error.
-# PYPX_NO_PEERS=1 leaves the machine as it is.
+# system fail, and tests/link to spoil networks of its own, for tests/package two shells and a
+# reader of man pages, and what reads the files of contrib, where that can be done without a
+# question: on Debian and its kin, as root or with a sudo that asks no password. Starts no
+# service. Elsewhere it says what is missing and leaves it at that; in CI (CI=true) a missing
+# peer is an error. PYPX_NO_PEERS=1 leaves the machine as it is.
 set -euo pipefail
 
 packages="dcmtk orthanc orthanc-dicomweb strace e2fsprogs iproute2 mount
@@ -17,7 +17,7 @@ ci=${CI:-false}
 installed() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin"
     # Not storescu and the like: pynetdicom has programs of these names too.
-    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 ip mount \
+    for program in dcmdump dcmqrscp dcmqridx Orthanc strace mkfs.ext4 ip tc mount \
         mkfs.xfs mkfs.btrfs mkfs.exfat mount.exfat-fuse faketime xinetd zsh fish mandoc \
         systemd-analyze logrotate iptables; do
         command -v "$program" >/dev/null || return 1

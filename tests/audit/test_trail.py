@@ -199,7 +199,7 @@ def test_an_end_without_a_server_says_what_is_lost(tmp_path: Path) -> None:
 def test_what_failed_is_a_message_of_its_own(tmp_path: Path) -> None:
     target = AuditTarget("file", str(tmp_path / "audit.log"))
     with AuditTrail(target, US, print) as trail:
-        trail.association_began(AssociationBegan("1-1", "10.1.2.4", "PEER", "US", "alice"))
+        trail.association_began(AssociationBegan("1-1", "10.1.2.4", "PEER", "US", user="alice"))
         for outcome, study, status in (
             ("new", "1.2.3", 0),
             ("duplicate", "1.2.4", 0),
@@ -211,7 +211,7 @@ def test_what_failed_is_a_message_of_its_own(tmp_path: Path) -> None:
                 )
             )
         trail.association_ended(
-            AssociationSummary("1-1", "10.1.2.4", "PEER", "US", Totals(), 1.0, None, "alice")
+            AssociationSummary("1-1", "10.1.2.4", "PEER", "US", Totals(), 1.0, None, user="alice")
         )
     first, second, failed = read((tmp_path / "audit.log").read_text())[1:-1]
     found = [one.find("EventIdentification") for one in (first, second, failed)]

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from pypx.cli.inetd import LogStream
 from pypx.client.client import Client
 from pypx.client.store import Instance
 from pypx.errors import PypxError
+from pypx.net.connection import Timeouts
 from tests.cli.conftest import Px, command_line, write_config
 from tests.inetd import SmallInetd, px_listen
+from tests.listening import eventually
 from tests.objects import write_file
 
 WAIT = 60.0
+PATIENCE = Timeouts(connect=60, association=90, response=90, release=20)
+"""A process is started for each association, which takes long on a machine that is busy."""
 
 
 @pytest.fixture
@@ -38,7 +42,9 @@ def inetd(home: Path) -> Iterator[Any]:
 
 
 def send(port: int, *paths: Path) -> None:
-    with Client(Address("PYPX", "127.0.0.1", port), calling_ae_title="SENDER") as client:
+    with Client(
+        Address("PYPX", "127.0.0.1", port), calling_ae_title="SENDER", timeouts=PATIENCE
+    ) as client:
         if not paths:
             client.echo()
             return
@@ -115,7 +121,9 @@ def test_rules_hold(inetd: Any, home: Path) -> None:
 
 def test_sigterm_ends_it_politely(inetd: Any, home: Path) -> None:
     running = inetd("--inetd", "--logdir", home / "log")
-    with Client(Address("PYPX", "127.0.0.1", running.port), calling_ae_title="SENDER") as client:
+    with Client(
+        Address("PYPX", "127.0.0.1", running.port), calling_ae_title="SENDER", timeouts=PATIENCE
+    ) as client:
         client.echo()
         running.started[0].send_signal(signal.SIGTERM)
         assert running.ended() == [0]
@@ -131,6 +139,33 @@ def test_upstreams_flags_open_it_and_choose_its_layout(home: Path, samples: Arch
     (series,) = (path.parent for path in (home / "data").glob("[!.]*/*/*/series.info"))
     assert len(list(series.glob("0*.dcm"))) == 2
     assert (home / "log" / "patient_map").is_dir()
+
+
+def test_a_process_that_is_killed_loses_nothing_and_the_next_one_says_so(
+    home: Path,
+) -> None:
+    program, data = px_listen(home, home), home / "data"
+    first, other = home / "first", home / "other"
+    first.mkdir(), other.mkdir()
+    with SmallInetd(program, "-l", home / "log", "-d", data) as running:
+        with suppress(PypxError):  # of its end, which is no release
+            address = Address("PYPX", "127.0.0.1", running.port)
+            with Client(address, calling_ae_title="SENDER", timeouts=PATIENCE) as client:
+                instances = [Instance.from_file(write_file(first, number)) for number in (1, 2)]
+                store = client.store(instances)
+                assert [store.send(one).status for one in instances] == [0, 0]
+                eventually(lambda: list((data / ".pypx/hooks/pending").glob("*/[!.]*.json")))
+                assert list(data.glob("[!.]*/*/*/receiving.series"))
+                running.started[0].kill()
+                running.started[0].wait(WAIT)
+                client.echo()
+        send(running.port, write_file(other, 3, SeriesInstanceUID="1.2.9"))
+        assert running.ended()[-1] == 0
+    series = {path.parent: len(list(path.parent.glob("*.dcm"))) for path in data.rglob("*.info")}
+    assert sorted(series.values()) == [0, 0, 1, 2]  # patient, study, and the two
+    assert not list(data.rglob("receiving.series"))
+    with Archive(data, layout="pypx-1", read_only=True) as archive:
+        assert archive.check(checksums=True).ok
 
 
 @pytest.mark.parametrize(

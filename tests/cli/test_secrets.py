@@ -150,12 +150,12 @@ headers = {{ Authorization = "file:{self.secrets}/header" }}
         chosen = [one.format(**names) for one in arguments]
         more = ["-v", "--config", str(self.config)]
         program, *beginning = at_home(self.home)
-        done = run(program, *beginning, sys.executable, "-m", "pypx", *chosen, *more)
+        done = run(program, *beginning, sys.executable, "-m", "pypx", *chosen, *more, timeout=150)
         assert "Traceback" not in done.output
         return done.output
 
 
-@pytest.mark.timeout(300)  # some twenty processes, one after the other
+@pytest.mark.timeout(600)  # some twenty processes, one after the other
 @pytest.mark.parametrize("flags", [(), ("--workers", "2", "--log-json")], ids=["one", "workers"])
 def test_no_secret_is_left_anywhere(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with hook_server() as hooks:

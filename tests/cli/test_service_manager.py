@@ -52,6 +52,7 @@ class Manager:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="px-"))
         self.name = f"@{folder}/notify" if abstract else f"{folder}/notify"
         self.heard: list[str] = []
+        self.patience = WAIT
         self.notify = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self.notify.bind(f"\0{self.name[1:]}" if abstract else self.name)
         self.process: subprocess.Popen[bytes] | None = None
@@ -95,9 +96,9 @@ class Manager:
     def said(self) -> str:
         return self.log.read_text()
 
-    def hear(self, timeout: float = WAIT) -> list[str]:
+    def hear(self, timeout: float | None = None) -> list[str]:
         """Give the lines of the next datagram; none after this time."""
-        self.notify.settimeout(timeout)
+        self.notify.settimeout(self.patience if timeout is None else timeout)
         try:
             lines = self.notify.recv(4096).decode().split("\n")
         except TimeoutError:

@@ -379,7 +379,7 @@ def test_ctrl_c_cancels_what_is_sent_and_tells_what_came(px: Px, home: Path) -> 
         process = subprocess.Popen(
             command_line(*line, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=100)
     found = json.loads(out)
     assert (process.returncode, asked) == (130, ["1.2.1"])
     ((study,),) = [list(one.values()) for one in found["then"]["00-retrieve"]["study"]]
@@ -407,7 +407,7 @@ def test_a_command_of_ours_does_not_load_the_table(pacs: Pacs) -> None:
         "from pypx.cli.main import main\nassert main() == 0\n"
         "assert not [name for name in sys.modules if name.startswith('pypx.compat')]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100, capture_output=True)
 
 
 def test_nobody_there(px: Px, home: Path) -> None:

@@ -168,6 +168,31 @@ def test_a_certificate_that_is_not_good(
     assert isinstance(requestor, TlsSocket), "who says so takes any"
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_a_peer_with_an_old_tls_only(certificates: Certificates) -> None:
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.load_cert_chain(certificates.issue(HOST))
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with suppress(OSError):
+            old.wrap_socket(theirs, server_side=True).close()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    context = client_context(ClientTls(ca=certificates.ca))
+    requestor = TlsSocket(ours, context, peer="PACS@there", name=HOST)
+    with pytest.raises(TlsError, match="PACS@there") as caught:
+        requestor.handshake(5)
+    assert "version" in caught.value.message
+    assert caught.value.hint
+    requestor.close()
+    serving.join(5)
+    theirs.close()
+
+
 def test_another_name_may_be_given(meet: Meet, certificates: Certificates) -> None:
     server = ServerTls(certificates.issue(HOST))
     requestor, _ = meet(ClientTls(ca=certificates.ca), server, name="10.0.0.7")

@@ -22,7 +22,8 @@ from pypx.cli.group import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-ALL = ["--host", "0.0.0.0"]
+GRACE = ["--grace", "8"]
+ALL = ["--host", "0.0.0.0", *GRACE]
 HEALTH = ["--allow", "HEALTHCHECK@127.0.0.1"]
 
 
@@ -66,7 +67,8 @@ def test_what_runs(entry: ModuleType, arguments: list[str], line: list[str]) -> 
         ([], "A@10.0.0.0/8, B@*", "", [*ALL, "--allow", "A@10.0.0.0/8", "--allow", "B@*", *HEALTH]),
         (["--allow", "A@*"], "", "", [*ALL, *HEALTH]),
         (["--allow=A@*"], "", "", [*ALL, *HEALTH]),
-        (["--allow-any", "--host=::"], "A@*", "", []),
+        (["--allow-any", "--host=::"], "A@*", "", GRACE),
+        (["--allow-any", "--host=::", "--grace", "1"], "", "", []),
         ([], "", "[listen]\nwrong = 1\n", [*ALL, *HEALTH]),
         (["--inetd"], "", "", []),
     ],

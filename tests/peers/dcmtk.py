@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.corpus import CorpusFile
-from tests.peers.process import Outcome, Peer, free_port, require, run
+from tests.peers.process import Outcome, Peer, Place, free_port, require, run
 
 Flag = str | os.PathLike[str]
 
@@ -203,6 +203,7 @@ class DcmQrScp(Peer):
         ae_title: Its own AE title.
         flags: More flags of dcmqrscp.
         nodelay: Whether it sends with TCP_NODELAY.
+        place: Where it runs.
     """
 
     def __init__(
@@ -215,6 +216,7 @@ class DcmQrScp(Peer):
         ae_title: str = "DCMQRSCP",
         flags: Iterable[Flag] = (),
         nodelay: bool = True,
+        place: Place | None = None,
     ) -> None:
         port = free_port()
         self.destinations = dict(destinations or {})
@@ -233,6 +235,7 @@ class DcmQrScp(Peer):
             port=port,
             log=folder / "dcmqrscp.log",
             nodelay=nodelay,
+            place=place,
         )
 
     def load(self, files: Iterable[CorpusFile]) -> dict[CorpusFile, str]:

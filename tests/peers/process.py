@@ -5,7 +5,7 @@ What belongs to one product is in the module of that product.
 
 from __future__ import annotations
 
-__all__ = ["HOST", "IN_CI", "Outcome", "Peer", "free_port", "require", "run", "wait_port"]
+__all__ = ["HOST", "IN_CI", "Outcome", "Peer", "Place", "free_port", "require", "run", "wait_port"]
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pytest
 
@@ -78,6 +78,18 @@ def wait_port(
     raise TimeoutError(f"nothing listens on port {port}")
 
 
+class Place(Protocol):
+    """A network of its own in which a program may run.
+
+    Attributes:
+        host: The address at which programs there are reached.
+        inside: The beginning of a command line that runs there.
+    """
+
+    host: str
+    inside: list[str]
+
+
 class Outcome(NamedTuple):
     """How a program ended, and what it wrote to stdout and stderr."""
 
@@ -109,7 +121,8 @@ class Peer:
 
     ``port`` is that of its DICOM side; it is up when that and ``other_ports`` accept
     connections. Its output goes to a file, and when it does not start, the error shows the
-    end of that. It ends with the test process even if that is killed, where the system can.
+    end of that. It runs in ``place``, or where the test does. It ends with the test process
+    even if that is killed, where the system can.
     """
 
     START_TIMEOUT = 20.0
@@ -124,20 +137,25 @@ class Peer:
         log: Path,
         other_ports: Sequence[int] = (),
         nodelay: bool = True,
+        place: Place | None = None,
     ) -> None:
         self.program = program
         self.ae_title = ae_title
         self.port = port
         self._ports = (port, *other_ports)
         self.log_path = log
-        self._command = [*_end_with_parent(), require(program), *(os.fspath(a) for a in arguments)]
+        self._place = place
+        inside = place.inside if place is not None else []
+        command = [require(program), *(os.fspath(a) for a in arguments)]
+        self._command = [*_end_with_parent(), *inside, *command]
         self._env = _environment(nodelay)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """``AET@host:port`` of its DICOM side."""
-        return f"{self.ae_title}@{HOST}:{self.port}"
+        host = HOST if self._place is None else self._place.host
+        return f"{self.ae_title}@{host}:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -163,7 +181,7 @@ class Peer:
             )
         try:
             for port in self._ports:
-                wait_port(port, timeout=self.START_TIMEOUT, alive=lambda: self.pid is not None)
+                self._wait_for(port)
         except TimeoutError as error:
             self.kill()
             raise RuntimeError(
@@ -172,6 +190,23 @@ class Peer:
         except BaseException:
             self.kill()
             raise
+
+    def _wait_for(self, port: int) -> None:
+        timeout = self.START_TIMEOUT
+        if self._place is None:
+            wait_port(port, timeout=timeout, alive=lambda: self.pid is not None)
+            return
+        deadline = time.monotonic() + timeout  # nobody out here can reach it
+        while (pid := self.pid) is not None and time.monotonic() < deadline:
+            if _listens(pid, port):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"nothing listens on port {port} of {self._place.host}")
+
+    def signal(self, how: signal.Signals) -> None:
+        """Send a signal to it and to what it forked."""
+        assert self._process is not None
+        _signal_group(self._process.pid, how)
 
     def stop(self) -> None:
         """End it politely; kill it when it does not listen."""
@@ -195,6 +230,16 @@ class Peer:
             process.wait(self.STOP_TIMEOUT)
         _signal_group(process.pid, signal.SIGKILL)  # also children that it forked
         process.wait()
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether anybody listens on a port in the network of a process (Linux)."""
+    lines = []
+    for kind in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):  # it has just ended, or there is no IPv6
+            lines += Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    return any(one[3] == "0A" and int(one[1].rpartition(":")[2], 16) == port for one in fields)
 
 
 def _signal_group(group: int, how: signal.Signals) -> None:

@@ -25,7 +25,7 @@ from pypx.archive import Archive
 from pypx.client.client import Client
 from tests.archive.helpers import content
 from tests.objects import write_file
-from tests.peers.process import Peer, free_port
+from tests.peers.process import Peer, Place, free_port
 
 
 class Retrieved(NamedTuple):
@@ -47,22 +47,37 @@ class PxRetrieve:
 
     Args:
         home: For the archive and the configuration.
-        config: The configuration file, besides the archive and the port.
+        config: The configuration file, besides the archive, the host and the port.
+        engine: What asks the PACS.
+        place: Where they run, and listen.
     """
 
-    def __init__(self, home: Path, config: str = "") -> None:
+    def __init__(
+        self,
+        home: Path,
+        config: str = "",
+        engine: str = "native",
+        *,
+        place: Place | None = None,
+    ) -> None:
         self.root = home / "archive"
         self.port = free_port()
         self.config = home / "config.toml"
+        self._inside = place.inside if place is not None else []
+        host = f'host = "{place.host}"\n' if place is not None else ""
         self.config.write_text(
-            f'archive = "{self.root}"\n[listen]\nport = {self.port}\nmin_free = "0"\n{config}'
+            f'archive = "{self.root}"\nengine = "{engine}"\n'
+            f'[listen]\nport = {self.port}\nmin_free = "0"\n{host}{config}'
         )
         self._environment = {**os.environ, "PYPX_CONFIG": str(self.config), "NO_COLOR": "1"}
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start it with these arguments and ``--json``."""
+    def start(self, *arguments: object, command: str = "retrieve") -> subprocess.Popen[str]:
+        """Start it with these arguments and ``--json``; or another command of px."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pypx", "retrieve", *map(str, arguments), "--json"],
+            [
+                *self._inside,
+                *(sys.executable, "-m", "pypx", command, *map(str, arguments), "--json"),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -70,14 +85,18 @@ class PxRetrieve:
             env=self._environment,
         )
 
-    def __call__(self, *arguments: object, timeout: float = 100.0) -> Retrieved:
+    def __call__(
+        self, *arguments: object, timeout: float = 100.0, command: str = "retrieve"
+    ) -> Retrieved:
         """Run it to its end."""
-        return ended(self.start(*arguments), timeout)
+        return ended(self.start(*arguments, command=command), timeout)
 
     @contextlib.contextmanager
-    def running(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, *arguments: object, command: str = "retrieve"
+    ) -> Iterator[subprocess.Popen[str]]:
         """Have it run; kill it if it still does at the end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, command=command)
         try:
             yield process
         finally:
