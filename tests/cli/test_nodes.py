@@ -44,6 +44,12 @@ def test_add_makes_the_file(px: Px, file: Path) -> None:
     assert "hospital" in px("nodes").out
 
 
+def test_a_node_with_an_engine(px: Px, file: Path) -> None:
+    assert px("nodes", "add", "old", "OLD@h:104", "--engine", "dcmtk").code == 0
+    assert tomllib.loads(file.read_text())["nodes"]["old"]["engine"] == "dcmtk"
+    assert px("nodes", "show", "old", "--json").json["engine"] == "dcmtk"
+
+
 def test_list_show_and_remove(px: Px) -> None:
     px("nodes", "add", "a", "A@h", "--model", "patient", "--associations", 4)
     px("nodes", "add", "b", "B@h:11")
@@ -71,6 +77,7 @@ def test_list_show_and_remove(px: Px) -> None:
         "match_limit": None,
         "refused_levels": [],
         "character_set": None,
+        "engine": None,
         "identity": None,
     }
     assert "address        B@h:11" in px("nodes", "show", "b").out

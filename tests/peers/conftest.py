@@ -9,6 +9,7 @@ as long as the session, and are to be asked, not changed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from pypx.client.requestor import Requestor
 from tests.corpus import Corpus
 from tests.peers.dcmtk import DcmQrScp, StoreScp, write_association_profile
+from tests.peers.engines import ENGINES, NOT_WITH_DCMTK, make_client
 from tests.peers.orthanc import Orthanc
-from tests.peers.process import IN_CI, Peer, free_port
+from tests.peers.process import IN_CI, Peer, free_port, require
 from tests.peers.pynetdicom_peers import PynetdicomQrScp, PynetdicomStoreScp, ScriptedScp
 from tests.peers.raw import RawScp, Step
 
@@ -34,6 +37,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.peers)
             if unwanted:
                 item.add_marker(pytest.mark.skip(reason="PYPX_NO_PEERS=1"))
+            if (reason := _inapplicable(item)) is not None:
+                item.add_marker(pytest.mark.skip(reason=f"not with DCMTK: {reason}"))
+
+
+def _inapplicable(item: pytest.Item) -> str | None:
+    """Give why a test cannot run with the engine of its parameters; see ``engines``."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    if item.callspec.params.get("engine") != "dcmtk":
+        return None
+    name = f"{item.path.name}::{item.originalname}"
+    others = "-".join(part for part in item.callspec.id.split("-") if part != "dcmtk")
+    return NOT_WITH_DCMTK.get(name) or NOT_WITH_DCMTK.get(f"{name}[{others}]")
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of an engine; what cannot be so with DCMTK's is listed in ``engines``."""
+    name: str = request.param
+    if name == "dcmtk":
+        require("findscu")
+    return name
+
+
+@pytest.fixture
+def make_requestor(engine: str) -> Callable[..., Requestor]:
+    """Make a client of the engine: ``make_requestor(peer.address)``."""
+    return functools.partial(make_client, engine)
 
 
 @contextlib.contextmanager

@@ -48,14 +48,16 @@ class PxRetrieve:
     Args:
         home: For the archive and the configuration.
         config: The configuration file, besides the archive and the port.
+        engine: What asks the PACS.
     """
 
-    def __init__(self, home: Path, config: str = "") -> None:
+    def __init__(self, home: Path, config: str = "", engine: str = "native") -> None:
         self.root = home / "archive"
         self.port = free_port()
         self.config = home / "config.toml"
         self.config.write_text(
-            f'archive = "{self.root}"\n[listen]\nport = {self.port}\nmin_free = "0"\n{config}'
+            f'archive = "{self.root}"\nengine = "{engine}"\n'
+            f'[listen]\nport = {self.port}\nmin_free = "0"\n{config}'
         )
         self._environment = {**os.environ, "PYPX_CONFIG": str(self.config), "NO_COLOR": "1"}
 

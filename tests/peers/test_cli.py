@@ -14,10 +14,12 @@ from tests.peers.process import free_port
 
 
 @pytest.fixture
-def px(tmp_path):
+def px(tmp_path, engine):
     """Run px in a process of its own; give exit code, parsed or plain stdout, and stderr."""
     config = tmp_path / "config.toml"
-    config.write_text(f'archive = "{tmp_path / "archive"}"\n[listen]\nport = {free_port()}\n')
+    config.write_text(
+        f'archive = "{tmp_path / "archive"}"\nengine = "{engine}"\n[listen]\nport = {free_port()}\n'
+    )
     environment = {**os.environ, "PYPX_CONFIG": str(config), "NO_COLOR": "1", "COLUMNS": "120"}
 
     def run(*arguments, timeout=120):

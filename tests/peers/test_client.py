@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 
-from pypx.client.client import Client
 from pypx.errors import AssociationError, AssociationRejectedError, StatusError
 from pypx.net.connection import Timeouts
 from tests.names import NAMES
@@ -15,46 +14,50 @@ from tests.peers.process import free_port
 TIMEOUTS = Timeouts(connect=5, association=10, response=30, release=5)
 
 
-def client(peer, **options):
-    return Client(peer.address, calling_ae_title="PYPX", timeouts=TIMEOUTS, **options)
+@pytest.fixture
+def client(make_requestor):
+    def make(peer, **options):
+        return make_requestor(options.pop("address", peer.address), timeouts=TIMEOUTS, **options)
+
+    return make
 
 
 # --- C-ECHO ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nodelay", [True, False])
-def test_echo_to_storescp(storescp, nodelay):
+def test_echo_to_storescp(client, storescp, nodelay):
     with client(storescp(nodelay=nodelay)) as one:
         echo = one.echo()
     assert echo.peer.implementation_version_name.startswith("OFFIS_DCMTK")
     assert echo.peer.maximum_pdu_length == 16384
 
 
-def test_echo_to_orthanc(loaded_orthanc):
+def test_echo_to_orthanc(client, loaded_orthanc):
     with client(loaded_orthanc) as one:
         assert one.echo().peer.implementation_version_name
 
 
-def test_echo_to_dcmqrscp(loaded_dcmqrscp):
+def test_echo_to_dcmqrscp(client, loaded_dcmqrscp):
     with client(loaded_dcmqrscp) as one:
         assert one.echo().peer.implementation_version_name.startswith("OFFIS_DCMTK")
 
 
-def test_echo_to_pynetdicom(scripted_scp):
+def test_echo_to_pynetdicom(client, scripted_scp):
     with client(scripted_scp()) as one:
         assert one.echo().peer.implementation_version_name.startswith("PYNETDICOM")
 
 
-def test_an_orthanc_that_checks_the_called_title_refuses_another(orthanc):
+def test_an_orthanc_that_checks_the_called_title_refuses_another(client, orthanc):
     peer = orthanc(config={"DicomCheckCalledAet": True})
     with client(peer) as one:
         one.echo()
     with pytest.raises(AssociationRejectedError) as caught:
-        Client(peer.address.replace("ORTHANC", "OTHER"), timeouts=TIMEOUTS).echo()
+        client(peer, address=peer.address.replace("ORTHANC", "OTHER")).echo()
     assert (caught.value.source, caught.value.reason) == (1, 7)
 
 
-def test_an_orthanc_that_knows_us_not_refuses_us(orthanc):
+def test_an_orthanc_that_knows_us_not_refuses_us(client, orthanc):
     peer = orthanc(config={"DicomAlwaysAllowEcho": False, "DicomAlwaysAllowFind": False})
     with pytest.raises(AssociationError):  # Orthanc 1.10.1 accepts, then aborts
         client(peer).echo()
@@ -73,7 +76,7 @@ def found(matches, *keywords):
 
 
 @pytest.mark.parametrize("model", ["study", "patient"])
-def test_orthanc_gives_every_study(loaded_orthanc, model):
+def test_orthanc_gives_every_study(client, loaded_orthanc, model):
     with client(loaded_orthanc) as one:
         studies = found(one.find({}, level="study", model=model), "StudyInstanceUID")
     assert len(studies) == len(set(studies))
@@ -82,7 +85,7 @@ def test_orthanc_gives_every_study(loaded_orthanc, model):
     }
 
 
-def test_orthanc_gives_every_patient(loaded_orthanc):
+def test_orthanc_gives_every_patient(client, loaded_orthanc):
     with client(loaded_orthanc) as one:
         patients = found(one.find({}, level="patient", model="patient"), "PatientID")
     in_rest = {
@@ -93,7 +96,7 @@ def test_orthanc_gives_every_patient(loaded_orthanc):
 
 
 @pytest.mark.parametrize("peer_name", ["loaded_orthanc", "loaded_dcmqrscp"])
-def test_series_and_images_of_each_study(peer_name, request):
+def test_series_and_images_of_each_study(client, peer_name, request):
     peer = request.getfixturevalue(peer_name)
     series, images = [], []
     with client(peer) as one:
@@ -123,7 +126,7 @@ LEVELS = {"patient": ["patient", "study", "series", "image"], "study": ["study",
 @pytest.mark.parametrize(
     ("model", "level"), [(model, level) for model, levels in LEVELS.items() for level in levels]
 )
-def test_every_level_of_every_model(peer_name, model, level, request):
+def test_every_level_of_every_model(client, peer_name, model, level, request):
     """Each level with the unique keys of the levels above it, as the standard asks."""
     peer = request.getfixturevalue(peer_name)
     known = next(file for file in peer.held if file.patient_id.strip() == file.patient_id != "")
@@ -139,7 +142,7 @@ def test_every_level_of_every_model(peer_name, model, level, request):
     assert values == {getattr(file, attribute).strip() for file in below}
 
 
-def test_dcmqrscp_gives_every_level_of_the_patient_model(loaded_dcmqrscp):
+def test_dcmqrscp_gives_every_level_of_the_patient_model(client, loaded_dcmqrscp):
     with client(loaded_dcmqrscp, model="patient") as one:
         patients = found(one.find({}, level="patient"), "PatientID")
         assert ("",) in patients or patients
@@ -152,14 +155,14 @@ def test_dcmqrscp_gives_every_level_of_the_patient_model(loaded_dcmqrscp):
         }
 
 
-def test_dcmqrscp_refuses_what_is_not_in_its_model(loaded_dcmqrscp):
+def test_dcmqrscp_refuses_what_is_not_in_its_model(client, loaded_dcmqrscp):
     with client(loaded_dcmqrscp) as one, pytest.raises(StatusError) as caught:
         list(one.find({}, level="patient", model="study"))
     assert caught.value.exit_code == 4
     assert caught.value.hint
 
 
-def test_one_match_an_instance_is_what_pynetdicom_gives(pynetdicom_qrscp, corpus):
+def test_one_match_an_instance_is_what_pynetdicom_gives(client, pynetdicom_qrscp, corpus):
     peer = pynetdicom_qrscp()
     from tests.peers import dcmtk
 
@@ -170,13 +173,13 @@ def test_one_match_an_instance_is_what_pynetdicom_gives(pynetdicom_qrscp, corpus
     assert len(matches) == 5
 
 
-def test_a_limit_cancels_at_a_real_peer_and_the_association_lives(loaded_orthanc):
+def test_a_limit_cancels_at_a_real_peer_and_the_association_lives(client, loaded_orthanc):
     with client(loaded_orthanc) as one:
         assert len(list(one.find({}, limit=3))) == 3
         assert len(list(one.find({}, limit=4))) == 4
 
 
-def test_names_of_all_scripts_come_from_orthanc(loaded_orthanc):
+def test_names_of_all_scripts_come_from_orthanc(client, loaded_orthanc):
     with client(loaded_orthanc) as one:
         names = {match.get("PatientName") for match in one.find({})}
     wrong = {file_name: name for file_name, name in NAMES.items() if name not in names}
@@ -187,14 +190,14 @@ def test_names_of_all_scripts_come_from_orthanc(loaded_orthanc):
 # --- C-MOVE ----------------------------------------------------------------------------------
 
 
-def test_a_destination_that_orthanc_does_not_know(loaded_orthanc):
+def test_a_destination_that_orthanc_does_not_know(client, loaded_orthanc):
     study = loaded_orthanc.held[0].study_instance_uid
     with client(loaded_orthanc) as one, pytest.raises(StatusError) as caught:
         one.move({"StudyInstanceUID": study}, destination="NOBODY_KNOWS").run()
     assert "NOBODY_KNOWS" in caught.value.message + caught.value.hint
 
 
-def test_a_destination_that_dcmqrscp_does_not_know(loaded_dcmqrscp):
+def test_a_destination_that_dcmqrscp_does_not_know(client, loaded_dcmqrscp):
     study = loaded_dcmqrscp.held[0].study_instance_uid
     with client(loaded_dcmqrscp) as one, pytest.raises(StatusError) as caught:
         one.move({"StudyInstanceUID": study}, destination="NOBODY_KNOWS").run()
@@ -203,7 +206,7 @@ def test_a_destination_that_dcmqrscp_does_not_know(loaded_dcmqrscp):
 
 
 @pytest.mark.parametrize("peer_name", ["loaded_orthanc", "loaded_dcmqrscp"])
-def test_a_destination_where_nothing_listens(peer_name, request):
+def test_a_destination_where_nothing_listens(client, peer_name, request):
     peer = request.getfixturevalue(peer_name)
     destination = "NOBODY"
     if peer_name == "loaded_orthanc":

@@ -6,7 +6,6 @@ from datetime import date
 
 import pytest
 
-from pypx.client.client import Client
 from pypx.retrieve.finding import Finder
 from tests.objects import write_file
 
@@ -36,10 +35,10 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("limit", "whole"), [(10, True), (3, False)])
-def test_orthanc_with_a_limit(orthanc, files, limit, whole):
+def test_orthanc_with_a_limit(make_requestor, orthanc, files, limit, whole):
     """Orthanc ends an answer at its limit as if it had been cancelled (FE00H)."""
     peer = orthanc(config={"LimitFindResults": limit, "LimitFindInstances": limit})
-    with Client(peer.address) as client:
+    with make_requestor(peer.address) as client:
         assert {one.status for one in client.store_files([files])} == {0}
         finder = Finder(client, today=date(2025, 1, 1))
         studies = finder.studies({"StudyDate": "20240101-"})
@@ -56,10 +55,10 @@ def test_orthanc_with_a_limit(orthanc, files, limit, whole):
 
 
 @pytest.mark.parametrize("model", ["study", "patient"])
-def test_dcmqrscp_gives_all_that_it_holds(loaded_dcmqrscp, model):
+def test_dcmqrscp_gives_all_that_it_holds(make_requestor, loaded_dcmqrscp, model):
     """In the patient root model those of patients without an ID cannot be asked for."""
     held = loaded_dcmqrscp.held
-    with Client(loaded_dcmqrscp.address) as client:
+    with make_requestor(loaded_dcmqrscp.address) as client:
         finder = Finder(client, model=model, today=date(2025, 1, 1))
         studies = finder.studies({"PatientID": "*"})
         found = list(studies)

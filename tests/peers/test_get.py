@@ -11,11 +11,13 @@ import pytest
 
 from pypx.archive import Archive
 from tests.peers import dcmtk
+from tests.peers.engines import not_for_want_of_a_syntax
 
 
 @pytest.fixture
-def px(tmp_path):
+def px(tmp_path, engine):
     """Run px get as users do; give its code, its JSON and its stderr."""
+    (tmp_path / "config.toml").write_text(f'engine = "{engine}"\n')
 
     def call(*arguments):
         done = subprocess.run(
@@ -40,10 +42,11 @@ def stored(tmp_path):
         return {str(row["SOPInstanceUID"]) for row in archive.find("image")}
 
 
-def test_all_that_orthanc_has(px, loaded_orthanc, tmp_path):
+def test_all_that_orthanc_has(px, engine, loaded_orthanc, tmp_path):
     """But what it misreads: SOP Class UIDs that a file has as VR UN are "31" to Orthanc 1.10.1.
 
-    It can send these in no context, and names them in its command set, of all places.
+    It can send these in no context, and names them in its command set, of all places. DCMTK's
+    getscu proposes uncompressed transfer syntaxes only, and Orthanc decompresses some.
     """
     loaded_orthanc.add_modality("PYPX", 1)
     code, result, stderr = px(loaded_orthanc.address, "-k", "PatientID=*")
@@ -51,9 +54,10 @@ def test_all_that_orthanc_has(px, loaded_orthanc, tmp_path):
     assert result["completed"] == result["received"] == len(ours)
     assert result["unexpected_sop_instance_uids"] == []
     assert ours <= theirs
-    assert len(theirs - ours) <= 2
+    assert len(not_for_want_of_a_syntax(engine, loaded_orthanc.held, theirs - ours)) <= 2
     assert code == (1 if theirs - ours else 0), f"{result} {stderr}"
-    assert result["failed"] == len(theirs - ours)
+    if engine == "native":  # Orthanc ends a C-GET at the first that getscu has no context for
+        assert result["failed"] == len(theirs - ours)
 
 
 def test_a_patient_and_a_series_from_orthanc(px, loaded_orthanc, tmp_path):

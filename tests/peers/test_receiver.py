@@ -174,11 +174,11 @@ def test_every_nasty_file_is_stored_bit_for_bit_or_its_refusal_has_a_name(
         client.echo()
 
 
-def test_orthanc_moves_its_corpus_here(loaded_orthanc, archive, receiver):
+def test_orthanc_moves_its_corpus_here(make_requestor, loaded_orthanc, archive, receiver):
     loaded_orthanc.add_modality("PYPX", receiver.port)
     studies = {file.study_instance_uid for file in loaded_orthanc.held}
     completed = 0
-    with Client(loaded_orthanc.address, calling_ae_title="PYPX", timeouts=TIMEOUTS) as client:
+    with make_requestor(loaded_orthanc.address, timeouts=TIMEOUTS) as client:
         for study in sorted(studies):
             result = client.move({"StudyInstanceUID": study}, destination="PYPX").run()
             assert result.progress.failed in (0, None), (study, result)
@@ -188,13 +188,13 @@ def test_orthanc_moves_its_corpus_here(loaded_orthanc, archive, receiver):
 
 
 def test_orthanc_sends_the_bytes_that_a_bit_preserving_storescp_gets(
-    loaded_orthanc, archive, receiver, storescp
+    make_requestor, loaded_orthanc, archive, receiver, storescp
 ):
     control = storescp(ae_title="CONTROL")
     loaded_orthanc.add_modality("PYPX", receiver.port)
     loaded_orthanc.add_modality("CONTROL", control.port)
     studies = sorted({file.study_instance_uid for file in loaded_orthanc.held})[:12]
-    with Client(loaded_orthanc.address, calling_ae_title="PYPX", timeouts=TIMEOUTS) as client:
+    with make_requestor(loaded_orthanc.address, timeouts=TIMEOUTS) as client:
         for study in studies:
             for destination in ("PYPX", "CONTROL"):
                 client.move({"StudyInstanceUID": study}, destination=destination).run()
@@ -207,7 +207,7 @@ def test_orthanc_sends_the_bytes_that_a_bit_preserving_storescp_gets(
     assert {uid: kept[uid] for uid in sent} == sent
 
 
-def test_dcmqrscp_moves_whole_studies_here(loaded_dcmqrscp, archive):
+def test_dcmqrscp_moves_whole_studies_here(make_requestor, loaded_dcmqrscp, archive):
     studies = defaultdict(list)
     for file in loaded_dcmqrscp.held:
         studies[file.study_instance_uid].append(file)
@@ -218,7 +218,7 @@ def test_dcmqrscp_moves_whole_studies_here(loaded_dcmqrscp, archive):
     }
     with (
         Receiver(archive, port=loaded_dcmqrscp.destinations["PYPX"]),
-        Client(loaded_dcmqrscp.address, timeouts=TIMEOUTS) as client,
+        make_requestor(loaded_dcmqrscp.address, timeouts=TIMEOUTS) as client,
     ):
         for uid, files in wanted.items():
             result = client.move({"StudyInstanceUID": uid}, destination="PYPX").run()
@@ -226,14 +226,14 @@ def test_dcmqrscp_moves_whole_studies_here(loaded_dcmqrscp, archive):
     assert set(stored(archive)) == {f.sop_instance_uid for fs in wanted.values() for f in fs}
 
 
-def test_what_a_peer_cannot_send_is_not_a_success(loaded_dcmqrscp, archive):
+def test_what_a_peer_cannot_send_is_not_a_success(make_requestor, loaded_dcmqrscp, archive):
     compressed = next(
         file for file in loaded_dcmqrscp.held if file.transfer_syntax_uid not in dcmtk.UNCOMPRESSED
     )
     keys = {"StudyInstanceUID": compressed.study_instance_uid}
     with (
         Receiver(archive, port=loaded_dcmqrscp.destinations["PYPX"]),
-        Client(loaded_dcmqrscp.address, timeouts=TIMEOUTS) as client,
+        make_requestor(loaded_dcmqrscp.address, timeouts=TIMEOUTS) as client,
     ):
         try:
             result = client.move(keys, destination="PYPX").run()

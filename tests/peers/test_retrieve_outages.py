@@ -50,8 +50,8 @@ def pacs(cohort: Cohort) -> Iterator[Cohort]:
 
 
 @pytest.fixture
-def retrieve(tmp_path: Path) -> PxRetrieve:
-    return PxRetrieve(tmp_path, "settle = 1.0\n")
+def retrieve(tmp_path: Path, engine: str) -> PxRetrieve:
+    return PxRetrieve(tmp_path, "settle = 1.0\n", engine)
 
 
 def is_whole(retrieve: PxRetrieve, found: Retrieved, pacs: Cohort) -> None:

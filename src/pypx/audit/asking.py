@@ -15,12 +15,12 @@ from pypx.values import replace
 if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
     from pypx.client.asked import Asked
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
 
 __all__ = ["hear"]
 
 
-def hear(trail: AuditTrail, client: Client) -> None:
+def hear(trail: AuditTrail, client: Requestor) -> None:
     """Note from now on what a client asks."""
     address = client.address
     us = replace(trail.us, ae_title=client.calling_ae_title, is_requestor=True)

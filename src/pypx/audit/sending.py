@@ -23,7 +23,7 @@ from pypx.values import replace
 
 if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.client.sending import Sent
     from pypx.client.store import Instance
 
@@ -38,7 +38,7 @@ class SendingAudit:
         client: Who sends.
     """
 
-    def __init__(self, trail: AuditTrail, client: Client) -> None:
+    def __init__(self, trail: AuditTrail, client: Requestor) -> None:
         self._trail = trail
         self._us = replace(trail.us, ae_title=client.calling_ae_title, is_requestor=True)
         self._peer = Party(client.address.ae_title, client.address.host)

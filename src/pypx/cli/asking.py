@@ -18,8 +18,8 @@ from pypx.dimse.status import Category
 from pypx.errors import PypxError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
     from pypx.client.move import Progress, RetrieveResult
+    from pypx.client.requestor import Requestor
 
 __all__ = ["Retrieval", "ask_for"]
 
@@ -45,7 +45,7 @@ def ask_for(
     units: list[Unit],
     ask: Callable[[Unit], Retrieval],
     invocation: Invocation,
-    client: Client,
+    client: Requestor,
     level: str,
     transfer: Transfer,
 ) -> None:
@@ -85,7 +85,7 @@ class _Asker:
         self,
         ask: Callable[[Unit], Retrieval],
         invocation: Invocation,
-        client: Client,
+        client: Requestor,
         transfer: Transfer,
     ) -> None:
         self.succeeded = self.ended = False

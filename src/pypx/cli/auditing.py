@@ -16,7 +16,7 @@ from pypx.cli.options import Invocation
 if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.audit.trail import AuditTrail
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
 
 __all__ = ["audited", "heard", "knowing"]
 
@@ -69,7 +69,7 @@ def knowing(trail: AuditTrail | None, archive: Archive) -> Iterator[None]:
         yield
 
 
-def heard(trail: AuditTrail | None, client: Client) -> Client:
+def heard(trail: AuditTrail | None, client: Requestor) -> Requestor:
     """Let a trail hear what a client asks, if there is one; gives the client."""
     if trail is not None:
         from pypx.audit.asking import hear

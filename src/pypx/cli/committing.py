@@ -24,9 +24,9 @@ from pypx.errors import (
 
 if TYPE_CHECKING:
     from pypx.cli.options import Invocation
-    from pypx.client.client import Client
     from pypx.client.commit import Commit
     from pypx.client.commitment import CommitmentResult, Reference, Reports
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
     from pypx.net.served import Caller
     from pypx.ul.pdu import AAssociateRQ
@@ -104,7 +104,7 @@ class Committed:
 def commit_all(
     invocation: Invocation,
     node: Node,
-    client: Client,
+    client: Requestor,
     references: Collection[Reference],
     host: str | None,
     port: int | None,

@@ -14,13 +14,20 @@ import click
 
 from pypx.cli.auditing import audited, heard
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, PeerFlags, common_options, listener_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    listener_options,
+    peer_options,
+)
 from pypx.cli.output import Output, json_text, visible
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
     from pypx.doctor.case import Learnt, Target
     from pypx.doctor.steps import Step
@@ -38,6 +45,7 @@ _CONFIGURATION = "configuration"
 @click.option("--no-move", is_flag=True, help="Do not try C-MOVE, which has a PACS send to us.")
 @click.option("--save", is_flag=True, help="Write what was learnt into the configuration.")
 @listener_options()
+@engine_option(what="What examines it besides pypx")
 @common_options(jsonl=True, archive=False)
 @peer_options
 def command(
@@ -62,9 +70,13 @@ def command(
     px doctor hospital
     px doctor hospital --save
     px doctor ORTHANC@10.1.2.3:4242 --no-move --json
+    px doctor hospital --engine dcmtk
 
     With --save, what the PACS takes and where it ends its answers is noted down for the node, and
     px find and px retrieve go by it.
+
+    With --engine dcmtk, DCMTK's programs do the same after pypx, each step beside ours: where one
+    of the two gets an answer and the other does not, it says whose fault that is.
 
     The exit code is 0 if all is well, 1 if something should be known, else that of the first step
     that failed: 2 the configuration, 3 the network or the association, 4 a failure status.
@@ -102,7 +114,7 @@ class _Examination:
         self._learnt: Learnt | None = None
         self._trail: AuditTrail | None = None
 
-    def heard(self, client: Client) -> Client:
+    def heard(self, client: Requestor) -> Requestor:
         """Let the audit trail, if there is one, hear what a client asks."""
         return heard(self._trail, client)
 
@@ -111,8 +123,10 @@ class _Examination:
         from datetime import date
 
         from pypx.cli.reception import log_to
+        from pypx.doctor.beside import NAMES as BESIDE
         from pypx.doctor.doctor import NAMES, Doctor
         from pypx.doctor.steps import Status, Step
+        from pypx.engine import DCMTK
 
         log_to(self._invocation.out)
         started = time.monotonic()
@@ -128,7 +142,8 @@ class _Examination:
                 error.hint,
                 exit_code=error.exit_code,
             )
-            for name in NAMES:
+            others = BESIDE if self._invocation.engine == DCMTK else ()
+            for name in (*NAMES, *others):
                 yield Step(name, Status.SKIPPED, 0.0, f"It needs the step {_CONFIGURATION!r}.")
             return
         yield Step(_CONFIGURATION, Status.OK, time.monotonic() - started, message, facts=facts)
@@ -172,6 +187,7 @@ class _Examination:
             node.match_limit,
             node.refused_levels,
             node.character_set,
+            invocation.engine_for(node),
             node.identity,
             self.heard,
         )

@@ -13,7 +13,13 @@ import click
 from pypx.cli.auditing import audited, heard
 from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
 from pypx.cli.notes import counted
-from pypx.cli.options import Invocation, PeerFlags, common_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    peer_options,
+)
 from pypx.cli.output import Output, error_object
 from pypx.cli.query import PartialError, Query
 from pypx.cli.rows import Row, rows_for
@@ -42,6 +48,7 @@ __all__ = ["command"]
 )
 @click.option("--tree", is_flag=True, help="Studies with their series.")
 @click.option("--dicom-json", is_flag=True, help="JSON of the DICOM model (PS3.18 F).")
+@engine_option()
 @common_options(jsonl=True, csv=True)
 @peer_options
 def command(

@@ -13,14 +13,20 @@ import click
 from pypx.cli.asking import ask_for
 from pypx.cli.auditing import audited, heard, knowing
 from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, maps_option, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    maps_option,
+    peer_options,
+)
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 
 if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
-    from pypx.client.client import Client
-    from pypx.client.get import Get
+    from pypx.client.requestor import Requestor, Retrieving
     from pypx.config import Node
     from pypx.receiver.events import InstanceReceived
 
@@ -32,6 +38,7 @@ __all__ = ["command"]
 @key_option
 @level_option("What is fetched.  [default: the lowest level that a key belongs to]")
 @model_option
+@engine_option()
 @common_options()
 @maps_option
 @peer_options
@@ -77,7 +84,7 @@ def command(
 
 def _get(
     invocation: Invocation,
-    client: Client,
+    client: Requestor,
     node: Node,
     wish: Wish,
     transfer: Transfer,
@@ -115,7 +122,7 @@ def _get(
             ) as retrieved,
         ):
 
-            def ask(unit: dict[str, str]) -> Get:
+            def ask(unit: dict[str, str]) -> Retrieving:
                 now.clear()
                 now.update(unit)
                 return client.get(unit, retrieved.store, level=wish.level, model=wish.model)

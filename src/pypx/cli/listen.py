@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pypx.cli.command import PxCommand
-from pypx.cli.options import Invocation, common_options, maps_option
+from pypx.cli.options import Invocation, common_options, engine_option, maps_option
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.errors import ConfigError
 
@@ -103,6 +103,7 @@ def _read_with(parse: Any) -> Any:
     help="Serve Prometheus metrics and /healthz over HTTP; to this machine only, unless HOST "
     "says otherwise.",
 )
+@engine_option(what="What receives")
 @click.option(
     "--inetd",
     is_flag=True,
@@ -138,6 +139,10 @@ def command(
     association is closed. SIGHUP reads the configuration again: who may send, the limits,
     min_free, and the files of TLS; what else has changed there is named and needs a new start.
     Sockets of a service manager (LISTEN_FDS) take the place of host and port.
+
+    With --engine dcmtk, DCMTK's storescp receives, and what it writes is taken in from there. It
+    acknowledges an instance when its file is written, before that is in the archive; it binds all
+    addresses and takes from anybody, so --allow-any has to be given with it.
 
     With --inetd the connection comes from inetd, xinetd or systemd, on standard input, and the
     process ends with its association; nothing is said over it. px-listen -t -l -d -e, as
@@ -177,6 +182,7 @@ def command(
         users=users,
         workers=workers,
         metrics=metrics,
+        engine=invocation.engine,
         inetd=handed,
     )
     return listen(invocation, flags)

@@ -25,6 +25,7 @@ from pypx.cli.orders import Order, Orders
 from pypx.cli.reception import log_to, tell_notes
 from pypx.cli.terms import Flags, Terms, changed, terms
 from pypx.config import load
+from pypx.engine import NATIVE
 from pypx.errors import ConfigError
 from pypx.net.server import can_share_port
 from pypx.net.service_manager import ServiceManager
@@ -39,6 +40,7 @@ from pypx.values import replace
 if TYPE_CHECKING:
     import socket
 
+    from pypx.dcmtk.receiver import StorescpReceiver
     from pypx.receiver.workers import Workers
 
 __all__ = ["listen"]
@@ -141,9 +143,16 @@ class _Listening:
         self._told = 0
         self._observers = Observers(lines)
         self._workers = self._make_workers() if self._is_shared() else None
-        self.receiver = self._workers or self._make_receiver()
+        self.receiver = self._workers or (
+            self._make_receiver() if held.engine == NATIVE else self._make_storescp()
+        )
 
     def _is_shared(self) -> bool:
+        if self._held.workers > 1 and self._held.engine != NATIVE:
+            raise ConfigError(
+                "DCMTK's storescp forks by itself: --workers is for --engine native.",
+                hint="Leave --workers out.",
+            )
         if self._connection is not None:
             return False
         if self._held.workers > 1 and not can_share_port():
@@ -168,6 +177,52 @@ class _Listening:
             sockets=self._manager.sockets,
             heartbeat=self._manager.beat,
             connection=self._connection,
+        )
+
+    def _make_storescp(self) -> StorescpReceiver:
+        """Have DCMTK's storescp receive, if it does not have to do what it cannot.
+
+        Raises:
+            ConfigError: It has to.
+        """
+        from pypx.dcmtk.receiver import StorescpReceiver
+        from pypx.engine import Engine
+
+        held, flags = self._held, self._flags
+        if self._connection is not None:
+            raise ConfigError("--inetd is for --engine native.", hint="Leave --engine out.")
+        if self._manager.sockets:
+            raise ConfigError(
+                "DCMTK's storescp cannot take the socket that the service manager opened.",
+                hint="Leave its socket unit out, or take --engine native.",
+            )
+        if held.users is not None:
+            raise ConfigError(
+                "DCMTK's storescp verifies no passwords, and users are configured.",
+                hint="Take --engine native.",
+            )
+        if not flags.allow_any:
+            raise ConfigError(
+                "DCMTK's storescp binds all addresses and takes files from anybody.",
+                hint="Say that this is meant, with --allow-any, and let a firewall choose; or take "
+                "--engine native.",
+            )
+        if flags.host not in (None, "", "0.0.0.0"):
+            raise ConfigError(
+                f"DCMTK's storescp binds all addresses, and not only {flags.host}.",
+                hint="Leave --host out, or take --engine native.",
+            )
+        return StorescpReceiver(
+            self._archive,
+            programs=Engine(held.engine, self._invocation.config.dcmtk).installed(),
+            port=held.port,
+            ae_title=held.aet,
+            limits=held.limits,
+            tls=held.tls,
+            min_free=held.min_free,
+            observer=self._observers,
+            on_trouble=self._out.warn,
+            heartbeat=self._manager.beat,
         )
 
     def _make_workers(self) -> Workers:
@@ -282,6 +337,8 @@ class _Listening:
     def _announce(self, metrics: str) -> None:
         out, receiver, held = self._out, self.receiver, self._held
         shared = f", with {held.workers} workers" if self._workers else ""
+        if held.engine != NATIVE:
+            shared = ", received by DCMTK's storescp"
         given = ""
         if self._manager.sockets:
             given = "; the service manager opened this port, the configured one is not bound"

@@ -16,14 +16,20 @@ from pypx.address import check_ae_title
 from pypx.cli.asking import ask_for
 from pypx.cli.auditing import audited, heard
 from pypx.cli.keys import KeyCommand, key_option, level_option, model_option, parse_keys
-from pypx.cli.options import Invocation, PeerFlags, common_options, listener_options, peer_options
+from pypx.cli.options import (
+    Invocation,
+    PeerFlags,
+    common_options,
+    engine_option,
+    listener_options,
+    peer_options,
+)
 from pypx.cli.plan import Wish, identifiers, read_wish
 from pypx.cli.transfer import Transfer
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
-    from pypx.client.move import Move
+    from pypx.client.requestor import Moving, Requestor
     from pypx.receiver.receiver import Receiver
 
 __all__ = ["command"]
@@ -40,6 +46,7 @@ _LATEST = 60.0  # seconds, unless --timeout says otherwise
 @model_option
 @click.option("--to", metavar="AET", help="Destination, as the PACS knows it.  [default: us]")
 @listener_options()
+@engine_option()
 @common_options()
 @peer_options
 def command(
@@ -100,7 +107,7 @@ def command(
 
 def _move(
     invocation: Invocation,
-    client: Client,
+    client: Requestor,
     wish: Wish,
     transfer: Transfer,
     units: list[dict[str, str]],
@@ -108,7 +115,7 @@ def _move(
 ) -> None:
     """Move the units, and wait for what comes late."""
 
-    def ask(unit: dict[str, str]) -> Move:
+    def ask(unit: dict[str, str]) -> Moving:
         return client.move(
             unit,
             destination=transfer.destination,

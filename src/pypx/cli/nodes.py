@@ -19,6 +19,7 @@ from pypx.cli.rows import Row, rows_for
 from pypx.cli.table import Column, draw
 from pypx.config import Node, config_path
 from pypx.config.edit import EDIT_TIMEOUT, add_node, remove_node
+from pypx.engine import ENGINES
 from pypx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def show_node(invocation: Invocation, *, name: str) -> int:
         "match_limit": node.match_limit,
         "refused_levels": list(node.refused_levels),
         "character_set": node.character_set,
+        "engine": node.engine,
         "identity": _identity_row(node.identity),
     }
     if invocation.out.form == "json":
@@ -136,6 +138,7 @@ def show_node(invocation: Invocation, *, name: str) -> int:
     show_default=True,
     help="At most so many at once.",
 )
+@click.option("--engine", "node_engine", type=click.Choice(list(ENGINES)), help="What talks to it.")
 @click.option("--tls", is_flag=True, help="It speaks TLS.")
 @click.option("--tls-ca", metavar="FILE", help="Certificates that are trusted, in PEM.")
 @click.option("--tls-certificate", metavar="FILE", help="Our certificate for it, in PEM.")
@@ -160,6 +163,7 @@ def add(
     own_aet: str | None,
     model: str,
     associations: int,
+    node_engine: str | None,
     user: str | None,
     password_from: str | None,
     kerberos_from: str | None,
@@ -180,9 +184,15 @@ def add(
         "saml": saml_from,
         "jwt": jwt_from,
     }
-    identity = _identity(user, places, confirm_user)
     node = Node(
-        name, Address.parse(address), aet, model, associations, _tls(**tls), identity=identity
+        name,
+        Address.parse(address),
+        aet,
+        model,
+        associations,
+        _tls(**tls),
+        engine=node_engine,
+        identity=_identity(user, places, confirm_user),
     )
     invocation.warn_of_secrets(node)
     path = config_path(invocation.config_file)

@@ -24,13 +24,15 @@ from pypx.values import replace
 if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.archive.companions import Companions
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
+    from pypx.engine import Engine
     from pypx.net.connection import Timeouts
 
 __all__ = [
     "Invocation",
     "PeerFlags",
     "common_options",
+    "engine_option",
     "forwarded_options",
     "listener_options",
     "maps_option",
@@ -54,6 +56,7 @@ class Invocation:
         aet: Our AE title from ``--aet``.
         config_file: The file of ``--config``.
         archive: The folder of ``--archive``.
+        engine: That of ``--engine``; None where it was not given.
         maps: The folder of ``--maps``.
         layout: The layout of the archive, where a flag says it.
     """
@@ -67,7 +70,9 @@ class Invocation:
         archive: str | None,
         timeout: float | None,
         aet: str | None,
+        engine: str | None = None,
     ) -> None:
+        self.engine = engine
         self.out = out
         self.interrupts = interrupts
         self.timeout = timeout
@@ -101,12 +106,21 @@ class Invocation:
             return Timeouts()
         return Timeouts(self.timeout, self.timeout, self.timeout, min(self.timeout, 5.0))
 
-    def client(self, node: Node) -> Client:
-        """Make a client for a node."""
-        from pypx.client.client import Client
+    def engine_for(self, node: Node) -> Engine:
+        """Give what talks to a node: the engine of ``--engine``, its own, or that of all."""
+        from pypx.engine import Engine
 
+        return Engine(self.engine or node.engine or self.config.engine, self.config.dcmtk)
+
+    def client(self, node: Node, engine: Engine | None = None) -> Requestor:
+        """Make a client for a node.
+
+        Args:
+            node: The node.
+            engine: What talks to it; None for :meth:`engine_for`.
+        """
         self.warn_of_secrets(node)
-        return Client(
+        return (engine or self.engine_for(node)).client(
             node.address,
             calling_ae_title=self.config.calling_ae_title(node),
             timeouts=self.timeouts(),
@@ -131,7 +145,7 @@ class Invocation:
                 f"Set tls = true in [nodes.{node.name}], if the PACS speaks TLS.",
             )
 
-    def describe(self, client: Client) -> None:
+    def describe(self, client: Requestor) -> None:
         """Say with ``-v`` what was negotiated, once."""
         if not self.out.verbose or self._described or client.peer is None:
             return
@@ -357,6 +371,23 @@ def _invocation(values: dict[str, Any]) -> Invocation:
         archive=values.pop("archive", None),
         timeout=values.pop("timeout", None),
         aet=values.pop("aet", None),
+        engine=values.pop("engine", None),
+    )
+
+
+def engine_option(*more: str, what: str = "What talks to the PACS") -> Callable[[Any], Any]:
+    """Give a command ``--engine``, which its :class:`Invocation` heeds.
+
+    Args:
+        more: Choices besides the engines.
+        what: What the engine does.
+    """
+    from pypx.engine import ENGINES
+
+    return click.option(
+        "--engine",
+        type=click.Choice([*ENGINES, *more]),
+        help=f"{what}: pypx itself, or DCMTK's programs.  [default: as configured, or native]",
     )
 
 

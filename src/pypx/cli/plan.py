@@ -18,7 +18,7 @@ from pypx.errors import ConfigError, PypxError
 from pypx.values import frozen
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
 
 __all__ = ["NoMatchError", "Wish", "identifiers", "read_wish"]
 
@@ -109,7 +109,7 @@ def read_wish(
     return wish
 
 
-def identifiers(client: Client, wish: Wish, out: Output) -> list[dict[str, str]]:
+def identifiers(client: Requestor, wish: Wish, out: Output) -> list[dict[str, str]]:
     """Give the keys of each request: one for each patient, study, series or image.
 
     Raises:
@@ -153,7 +153,7 @@ def _check_below(wish: Wish, level: str) -> None:
 
 
 def _look_up(
-    client: Client, wish: Wish, level: str, above: Mapping[str, str], own: Mapping[str, str]
+    client: Requestor, wish: Wish, level: str, above: Mapping[str, str], own: Mapping[str, str]
 ) -> Iterator[dict[str, str]]:
     """Ask with C-FIND for the unique keys of a level.
 

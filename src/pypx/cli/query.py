@@ -17,7 +17,7 @@ from pypx.cli.rows import Row, Rows, rows_for
 from pypx.errors import CancelledError, PypxError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.dicom.data_set import DataSet
 
 __all__ = ["PartialError", "Query"]
@@ -63,7 +63,7 @@ class Query:
     def __init__(
         self,
         invocation: Invocation,
-        client: Client,
+        client: Requestor,
         keys: dict[str, str],
         level: str,
         model: str | None,

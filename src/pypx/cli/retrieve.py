@@ -15,6 +15,7 @@ from pypx.cli.options import (
     Invocation,
     PeerFlags,
     common_options,
+    engine_option,
     listener_options,
     maps_option,
     peer_options,
@@ -75,6 +76,7 @@ __all__ = ["command"]
 @click.option("--manifest", metavar="FILE", help="Write what came, as .csv or .json.")
 @click.option("--report", metavar="FILE", help="Write a report, as .html.")
 @listener_options()
+@engine_option()
 @common_options()
 @maps_option
 @peer_options

@@ -229,6 +229,7 @@ class Retrieving:
             node.method,
             node.match_limit,
             node.character_set,
+            self._invocation.engine_for(node),
             node.identity,
         )
 

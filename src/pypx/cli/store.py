@@ -14,7 +14,7 @@ import click
 
 from pypx.cli.auditing import audited
 from pypx.cli.keys import KeyCommand, key_option, parse_keys
-from pypx.cli.options import Invocation, common_options, listener_options
+from pypx.cli.options import Invocation, common_options, engine_option, listener_options
 from pypx.cli.progress import TransferProgress
 from pypx.cli.sent import Delivery
 from pypx.errors import ConfigError, PypxError
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pypx.archive import Archive
     from pypx.audit.sending import SendingAudit
     from pypx.audit.trail import AuditTrail
-    from pypx.client.client import Client
-    from pypx.client.sending import Sending
+    from pypx.client.requestor import Requestor, SendingFiles
 
 __all__ = ["command"]
 
@@ -54,6 +53,7 @@ _MOST_ASSOCIATIONS = 64
 )
 @listener_options("Where we hear reports.", "Port for reports.")
 @click.option("--aet", metavar="AET", help="Our AE title.")
+@engine_option()
 @common_options()
 def command(
     invocation: Invocation,
@@ -175,14 +175,14 @@ def _archive(invocation: Invocation) -> Archive:
     return archive
 
 
-def _account(trail: AuditTrail, client: Client) -> SendingAudit:
+def _account(trail: AuditTrail, client: Requestor) -> SendingAudit:
     from pypx.audit.sending import SendingAudit
 
     return SendingAudit(trail, client)
 
 
 def _send(
-    invocation: Invocation, sending: Sending, delivery: Delivery, account: SendingAudit | None
+    invocation: Invocation, sending: SendingFiles, delivery: Delivery, account: SendingAudit | None
 ) -> None:
     started = time.monotonic()
     invocation.interrupts.cancel = sending.stop

@@ -47,6 +47,7 @@ class Flags:
     min_free: int | None
     workers: int | None
     metrics: tuple[str, int] | None
+    engine: str | None = None
     users: str | None = None
     inetd: Inetd | None = None
 
@@ -72,6 +73,7 @@ class Terms:
         limits: What a peer may ask.
         tls: Certificates, where only TLS is spoken.
         hooks: What is to happen then.
+        engine: What receives: ``native``, or ``dcmtk`` for storescp.
         users: The file of users; None where nobody is asked for one.
     """
 
@@ -91,6 +93,7 @@ class Terms:
     limits: AcceptorLimits
     tls: ServerTls | None
     hooks: tuple[HookSettings, ...]
+    engine: str = "native"
     users: str | None = None
 
 
@@ -153,6 +156,7 @@ def terms(
         limits=replace(listen.limits, idle_timeout=idle_timeout) if idle_timeout else listen.limits,
         tls=listen.tls,
         hooks=config.hooks,
+        engine=flags.engine or listen.engine,
         users=users,
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pypx.audit.trail import AuditTrail
     from pypx.cli.interrupt import Interrupts
     from pypx.cli.output import Output
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
 
 __all__ = ["run_upstream"]
@@ -184,12 +184,12 @@ class _Caller(Caller):
         """Say it on stderr."""
         self.out.say(sentence)
 
-    def reaching(self, node: Node, client: Client) -> None:
+    def reaching(self, node: Node, client: Requestor) -> None:
         """Warn where a password would go over a network as it is; note what is asked."""
         self.invocation.warn_of_secrets(node)
         heard(self.trail, client)
 
-    def sending(self, client: Client) -> Account | None:
+    def sending(self, client: Requestor) -> Account | None:
         """Note what is sent."""
         if self.trail is None:
             return None

@@ -8,9 +8,10 @@ the data set from the wire, and nothing is collected here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+from pypx.address import Address
 from pypx.client.operation import Operation, Progress, RetrieveResult
 from pypx.dicom.data_set import DataSet
 from pypx.dimse import status as status_codes
@@ -28,12 +29,54 @@ from pypx.ul.negotiation import AcceptedContext
 
 P = TypeVar("P", MessageReceived, DataSetReceived)
 
-__all__ = ["Get", "GetOnce", "OnStore"]
+__all__ = ["Get", "GetOnce", "OnStore", "Storing", "get_failure"]
 
 _POLL = 0.25  # seconds between looks at whether to cancel
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # bytes of a response: a list of failed UIDs
 _OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
+
+
+class Storing(Protocol):
+    """An association of ours over which the peer stores, as who keeps instances sees it."""
+
+    @property
+    def contexts(self) -> Mapping[int, AcceptedContext]:
+        """The presentation contexts, by context ID."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """The peer's address."""
+        ...
+
+    @property
+    def calling_ae_title(self) -> str:
+        """Who stores: the peer."""
+        ...
+
+    @property
+    def called_ae_title(self) -> str:
+        """Who keeps: us."""
+        ...
+
+    def data_set(self) -> Iterator[memoryview]:
+        """Give the data set of the message, piece by piece; each is valid until the next."""
+        ...
+
+    def send(
+        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
+    ) -> None:
+        """Send a message."""
+        ...
+
+
+def get_failure(address: Address, result: RetrieveResult) -> StatusError:
+    """Make the error of a C-GET that the PACS ended with a failure."""
+    hint = status_codes.hint(result.status)
+    if result.status == 0xA702 or result.status >> 12 == 0xC:
+        hint = "Check with px find that something matches the keys, or try px move."
+    return result.failure(f"{address} ended the C-GET", "C-GET", hint)
 
 
 class GetOnce(Operation):
@@ -157,13 +200,10 @@ class GetOnce(Operation):
             patience.check_silence(time.monotonic(), connection.last_read)
 
     def _failure(self, result: RetrieveResult) -> StatusError:
-        hint = status_codes.hint(result.status)
-        if result.status == 0xA702 or result.status >> 12 == 0xC:
-            hint = "Check with px find that something matches the keys, or try px move."
-        return result.failure(f"{self._connection.address} ended the C-GET", "C-GET", hint)
+        return get_failure(self._connection.address, result)
 
 
-OnStore = Callable[[GetOnce, int, CStoreRQ], int]
+OnStore = Callable[[Storing, int, CStoreRQ], int]
 """Keep one instance: association, context ID and request to the status that was answered.
 
 It reads the data set to its end and sends the response, when the instance is durable. After

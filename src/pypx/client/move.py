@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pypx.address import Address
 from pypx.client.operation import Operation, Progress, RetrieveResult, failed_uids
 from pypx.dicom.data_set import DataSet
 from pypx.dimse import status as status_codes
@@ -17,9 +18,27 @@ from pypx.errors import StatusError
 from pypx.net.connection import Connection, Received
 from pypx.ul.negotiation import AcceptedContext
 
-__all__ = ["Move", "Progress", "RetrieveResult", "failed_uids"]
+__all__ = ["Move", "Progress", "RetrieveResult", "failed_uids", "move_failure"]
 
 _POLL = 0.25  # seconds between looks at whether to cancel, and what else shows that it lives
+
+
+def move_failure(address: Address, destination: str, result: RetrieveResult) -> StatusError:
+    """Make the error of a C-MOVE that the PACS ended with a failure.
+
+    Args:
+        address: Of the PACS.
+        destination: Where it was to send.
+        result: How it ended.
+    """
+    hint = status_codes.hint(result.status)
+    if result.status >> 12 == 0xC:
+        # Orthanc and PixelMed answer so for an unknown destination and for no match.
+        hint = (
+            f"Check that the PACS knows the destination {destination!r}, and that "
+            "something matches the keys: some answer so in both cases."
+        )
+    return result.failure(f"{address} ended the C-MOVE to {destination!r}", "C-MOVE", hint)
 
 
 class Move(Operation):
@@ -79,12 +98,4 @@ class Move(Operation):
         return 0.0 if self._last_activity is None else self._last_activity()
 
     def _failure(self, result: RetrieveResult) -> StatusError:
-        hint = status_codes.hint(result.status)
-        if result.status >> 12 == 0xC:
-            # Orthanc and PixelMed answer so for an unknown destination and for no match.
-            hint = (
-                f"Check that the PACS knows the destination {self._destination!r}, and that "
-                "something matches the keys: some answer so in both cases."
-            )
-        what = f"{self._connection.address} ended the C-MOVE to {self._destination!r}"
-        return result.failure(what, "C-MOVE", hint)
+        return move_failure(self._connection.address, self._destination, result)

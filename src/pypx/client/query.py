@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
+from pypx.address import Address
 from pypx.dicom import uids
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.elements import encoding_of
@@ -20,7 +21,15 @@ from pypx.errors import ConfigError, DataSetError, PypxError, RemoteProtocolErro
 from pypx.net.connection import Connection
 from pypx.ul.negotiation import AcceptedContext
 
-__all__ = ["RETURN_KEYS", "Keys", "Level", "Matches", "Model", "make_identifier"]
+__all__ = [
+    "RETURN_KEYS",
+    "Keys",
+    "Level",
+    "Matches",
+    "Model",
+    "make_identifier",
+    "query_failure",
+]
 
 Keys = Mapping[str, "str | int | float | Sequence[str] | None"]
 
@@ -145,6 +154,28 @@ def make_identifier(keys: Keys, level: Level, *, return_keys: Sequence[str] = ()
     return DataSet.from_keywords(wanted)
 
 
+def query_failure(address: Address, status: int, comment: str, count: int) -> StatusError:
+    """Make the error of a query that the PACS ended with a failure.
+
+    Args:
+        address: Of the PACS.
+        status: The final one.
+        comment: Its Error Comment (0000,0902), or empty.
+        count: How many matches came before.
+    """
+    comment = comment.rstrip(". ")
+    meaning = status_codes.sentence(status, "C-FIND")
+    so_far = f" after {count} matches" if count else ""
+    return StatusError(
+        f"{address} ended the query{so_far} with status "
+        f"{status:04X}H: {meaning}{f' ({comment})' if comment else ''}.",
+        status=status,
+        comment=comment,
+        hint=status_codes.hint(status)
+        or "The log of the PACS says why; fewer keys or the other model may work.",
+    )
+
+
 class Matches(Iterator[DataSet]):
     """The matches of one C-FIND, read from the wire as they are asked for.
 
@@ -262,17 +293,8 @@ class Matches(Iterator[DataSet]):
         return match if self._character_set is None else match.read_as(self._character_set)
 
     def _failure(self, response: CFindRSP) -> StatusError:
-        comment = (response.error_comment or "").rstrip(". ")
-        meaning = status_codes.sentence(response.status, "C-FIND")
-        so_far = f" after {self.count} matches" if self.count else ""
-        return StatusError(
-            f"{self._connection.address} ended the query{so_far} with status "
-            f"{response.status:04X}H: {meaning}{f' ({comment})' if comment else ''}.",
-            status=response.status,
-            comment=comment,
-            hint=status_codes.hint(response.status)
-            or "The log of the PACS says why; fewer keys or the other model may work.",
-        )
+        comment = response.error_comment or ""
+        return query_failure(self._connection.address, response.status, comment, self.count)
 
     def close(self) -> None:
         """Cancel the query, where it still runs, so that the association can be used again."""

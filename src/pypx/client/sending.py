@@ -178,7 +178,7 @@ class Sending:
                 if job is None:
                     break
                 if isinstance(job, Unsendable):
-                    self._tell(_unsendable(job))
+                    self._tell(unsendable(job))
                 elif not self._send(lane, job):
                     break
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that iterates
@@ -215,7 +215,7 @@ class Sending:
         else:
             self._losses = 0
             lane.worked = time.thread_time()
-            sent = _answered(job, response.status, response.error_comment or "", store.size)
+            sent = answered(job, response.status, response.error_comment or "", store.size)
             self._tell(sent if instance is job.instance else sent._replace(transcoded=True))
         return True
 
@@ -339,7 +339,7 @@ class _Lane:
             connection.release()
 
 
-def _unsendable(found: Unsendable) -> Sent:
+def unsendable(found: Unsendable) -> Sent:
     skipped = isinstance(found.error, NotDicomError)
     return Sent(found.path, "", "skipped" if skipped else "failed", error=found.error)
 
@@ -348,7 +348,7 @@ def _failed(job: Job, error: PypxError) -> Sent:
     return _sent(job, "failed", error=error)
 
 
-def _answered(job: Job, status: int, comment: str, size: int) -> Sent:
+def answered(job: Job, status: int, comment: str, size: int) -> Sent:
     match category(status):
         case Category.SUCCESS:
             return _sent(job, "completed", size, status)

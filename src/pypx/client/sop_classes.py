@@ -18,8 +18,8 @@ from pypx.ul.negotiation import MAXIMUM_CONTEXTS
 from pypx.values import frozen
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
     from pypx.client.query import Keys, Model
+    from pypx.client.requestor import Requestor
     from pypx.dicom.data_set import DataSet
 
 __all__ = ["SOPClasses", "StorageContext", "find_sop_classes", "pack"]
@@ -135,7 +135,7 @@ def pack(contexts: Iterable[list[StorageContext]]) -> list[list[StorageContext]]
 
 
 def find_sop_classes(
-    client: Client, keys: Keys, level: Level, model: Model | str | None
+    client: Requestor, keys: Keys, level: Level, model: Model | str | None
 ) -> SOPClasses:
     """Ask the PACS which SOP classes a request names: of the study, else image by image.
 
@@ -165,7 +165,7 @@ def find_sop_classes(
 class _Survey:
     """What the answers of the PACS say."""
 
-    def __init__(self, client: Client, model: Model | str | None) -> None:
+    def __init__(self, client: Requestor, model: Model | str | None) -> None:
         self.found: dict[str, None] = {}
         self.modalities: set[str] = set()
         self.exact = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from pypx.errors import PypxError, error_object
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.client.sending import Sent
     from pypx.client.store import Instance
     from pypx.config import Node
@@ -82,10 +82,10 @@ class Caller:
 
         logging.getLogger("pypx").info(sentence)
 
-    def reaching(self, node: Node, client: Client) -> None:
+    def reaching(self, node: Node, client: Requestor) -> None:
         """Hear of a peer, and of what will ask it, before anything is asked."""
 
-    def sending(self, client: Client) -> Account | None:
+    def sending(self, client: Requestor) -> Account | None:
         """Give who hears of what is sent to a peer; None if nobody wants to."""
         return None
 

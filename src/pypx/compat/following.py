@@ -17,7 +17,7 @@ from pypx.errors import CancelledError, ConfigError, NetworkError, PypxError, er
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
 
 __all__ = ["Following"]
@@ -84,7 +84,7 @@ class Following:
         """Whether a step is about series."""
         return bool(self.steps)
 
-    def follow(self, found: dict[str, Any], client: Client) -> None:
+    def follow(self, found: dict[str, Any], client: Requestor) -> None:
         """Do the steps, and add to what was found what came of them."""
         self._caller.polite = True
         then: dict[str, Any] = {"do": True}
@@ -137,7 +137,7 @@ class Following:
         self,
         name: str,
         arguments: dict[str, Any],
-        client: Client,
+        client: Requestor,
         stack: ExitStack,
     ) -> Step:
         """Give what does a step for one series; what it needs to be open, the stack closes.
@@ -166,7 +166,7 @@ class Following:
 
                 return lambda study, series: answer("success", row_of(self._request, series), "", 0)
 
-    def _retrieve(self, client: Client, study: Entry, series: Entry) -> dict[str, Any]:
+    def _retrieve(self, client: Requestor, study: Entry, series: Entry) -> dict[str, Any]:
         """Have one series sent, after the pause that the one before it asked for."""
         from pypx.compat.peer import move_over
 
@@ -261,7 +261,9 @@ def _push_request(request: Request, arguments: dict[str, Any]) -> Request:
     return read("find", {**inherited, **arguments}, config=request.config)
 
 
-def _push(archive: Archive, client: Client, node: Node, uid: str, caller: Caller) -> dict[str, Any]:
+def _push(
+    archive: Archive, client: Requestor, node: Node, uid: str, caller: Caller
+) -> dict[str, Any]:
     """Send one series, and say what became of it."""
     located = next(archive.instances({"SeriesInstanceUID": uid}), None)
     if located is None:

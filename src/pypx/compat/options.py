@@ -18,7 +18,7 @@ from pypx.errors import ConfigError
 from pypx.values import frozen, replace
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.compat.answers import Caller
 
 __all__ = [
@@ -134,15 +134,16 @@ class Request:
             return self.config.node(name)
         return self.config.nodes.get(self.text("PACS"))
 
-    def client(self, node: Node, caller: Caller) -> Client:
+    def client(self, node: Node, caller: Caller) -> Requestor:
         """Make a client for the PACS."""
-        from pypx.client.client import Client
+        from pypx.engine import Engine
         from pypx.net.connection import Timeouts
 
         timeouts = Timeouts()
         if (longest := self.timeout) is not None:
             timeouts = Timeouts(longest, longest, longest, min(longest, 5.0))
-        client = Client(
+        engine = Engine(node.engine or self.config.engine, self.config.dcmtk)
+        client = engine.client(
             node.address,
             calling_ae_title=self.calling,
             timeouts=timeouts,

@@ -15,8 +15,7 @@ from pypx.dimse.status import Category
 from pypx.errors import CancelledError, PypxError, StatusError
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
-    from pypx.client.move import Move
+    from pypx.client.requestor import Moving, Requestor
     from pypx.config import Node
 
 __all__ = ["echo", "move", "move_line", "move_over", "run_echo", "run_move"]
@@ -120,7 +119,7 @@ def _level(keys: Mapping[str, str]) -> str:
 
 
 def move_over(
-    client: Client, request: Request, keys: dict[str, str], caller: Caller
+    client: Requestor, request: Request, keys: dict[str, str], caller: Caller
 ) -> dict[str, Any]:
     """Ask for a series or a study, over an association that may be there already.
 
@@ -143,7 +142,9 @@ def move_over(
     return _told(moving, None, command, request.destination)
 
 
-def _told(moving: Move, error: PypxError | None, command: str, destination: str) -> dict[str, Any]:
+def _told(
+    moving: Moving, error: PypxError | None, command: str, destination: str
+) -> dict[str, Any]:
     """Give the answer of a C-MOVE that is over: its numbers go before its last status."""
     numbers, result = moving.progress, moving.result
     sent = (numbers.completed or 0) + (numbers.warning or 0)
@@ -163,7 +164,7 @@ def _told(moving: Move, error: PypxError | None, command: str, destination: str)
 
 
 def _complaint(
-    moving: Move, error: PypxError | None, sent: int, destination: str
+    moving: Moving, error: PypxError | None, sent: int, destination: str
 ) -> PypxError | None:
     numbers, result = moving.progress, moving.result
     if error is not None and not (isinstance(error, StatusError) and sent):

@@ -20,7 +20,7 @@ from pypx.errors import ConfigError, PypxError, StatusError
 from pypx.text import count
 
 if TYPE_CHECKING:
-    from pypx.client.client import Client
+    from pypx.client.requestor import Requestor
     from pypx.config import Node
     from pypx.dicom.data_set import DataSet
 
@@ -120,7 +120,7 @@ class _LookUp:
     """One query for studies, and one for the series of each."""
 
     def __init__(
-        self, request: Request, client: Client, node: Node, keys: dict[str, str], caller: Caller
+        self, request: Request, client: Requestor, node: Node, keys: dict[str, str], caller: Caller
     ) -> None:
         tags = request.words("QueryReturnTags")
         self._request, self._client, self._node = request, client, node

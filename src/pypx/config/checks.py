@@ -11,6 +11,7 @@ from pypx.audit.target import AuditTarget
 from pypx.config.amounts import parse_endpoint, parse_size
 from pypx.config.checker import Checker, Kind, numbered
 from pypx.config.limits import LIMITS, Limit
+from pypx.engine import check_engine
 from pypx.errors import ConfigError
 from pypx.modes import check_umask
 from pypx.receiver.hook_settings import HookSettings
@@ -57,6 +58,8 @@ _TOP = {
     "listen": _TABLE,
     "nodes": _TABLE,
     "hooks": _TABLES,
+    "engine": _TEXT,
+    "dcmtk": _TABLE,
 }
 _LISTEN = {
     "host": _TEXT,
@@ -68,6 +71,7 @@ _LISTEN = {
     "workers": _INTEGER,
     "metrics": _TEXT_OR_INTEGER,
     "tls": _TABLE,
+    "engine": _TEXT,
     "users": _TEXT,
 } | {key: _kind_of(limit) for key, limit in LIMITS.items()}
 _LISTEN_TLS = {
@@ -88,6 +92,7 @@ _NODE = {
     "match_limit": _INTEGER,
     "refused_levels": _TEXTS,
     "character_set": _TEXT,
+    "engine": _TEXT,
     "identity": _TABLE,
 }
 _NODE_IDENTITY = {"type": _TEXT, "username": _TEXT, "secret": _TEXT, "confirm": _TRUTH}
@@ -100,6 +105,7 @@ _NODE_TLS = {
     "minimum": _TEXT,
     "passphrase": _TEXT,
 }
+_DCMTK = dict.fromkeys(("echoscu", "findscu", "movescu", "getscu", "storescu", "storescp"), _TEXT)
 _HOOK = {
     "on": _TEXT,
     "name": _TEXT,
@@ -127,12 +133,15 @@ def parse(file: str, text: str) -> dict[str, Any]:
     check = Checker(file, text)
     check.table(table, _TOP, ())
     check.value(table, ("aet",), check_ae_title)
+    check.value(table, ("engine",), check_engine)
+    check.table(table.get("dcmtk", {}), _DCMTK, ("dcmtk",))
     check.value(table, ("umask",), check_umask)
     audit = table.get("audit", {})
     check.table(audit, _AUDIT, ("audit",))
     check.value(audit, ("audit", "to"), AuditTarget.parse)
     listen = table.get("listen", {})
     check.table(listen, _LISTEN, ("listen",))
+    check.value(listen, ("listen", "engine"), check_engine)
     check.value(listen, ("listen", "port"), _check_port)
     check.value(listen, ("listen", "allow"), _check_allow)
     check.value(listen, ("listen", "settle"), _check_seconds)
@@ -172,6 +181,7 @@ def _check_node(check: Checker, name: str, node: Any) -> None:
     check.value(node, (*where, "match_limit"), _check_match_limit)
     check.value(node, (*where, "refused_levels"), _check_refused_levels)
     check.value(node, (*where, "character_set"), _check_character_set)
+    check.value(node, (*where, "engine"), check_engine)
     if "identity" in node:
         from pypx.config.reading import identity  # few have it
 

@@ -168,7 +168,7 @@ def _row(node: Node) -> dict[str, Any]:
         row["tls"] = _tls(node.tls)
     if node.identity is not None:
         row["identity"] = _identity(node.identity)
-    for key in ("method", "match_limit", "refused_levels", "character_set"):
+    for key in ("method", "match_limit", "refused_levels", "character_set", "engine"):
         if value := getattr(node, key):
             row[key] = list(value) if isinstance(value, tuple) else value
     return row

@@ -76,6 +76,8 @@ def load(
         listen=_listen(table["listen"]) if "listen" in table else Listen(),
         nodes={name: _node(name, node) for name, node in table.get("nodes", {}).items()},
         hooks=_hooks(table["hooks"]) if "hooks" in table else (),
+        engine=table.get("engine", "native"),
+        dcmtk={name: _expand(path) for name, path in table.get("dcmtk", {}).items()},
         umask=table.get("umask", DEFAULT_UMASK),
         log_identifiers=table.get("log_identifiers", False),
         audit=_audit(table.get("audit", {})),

@@ -42,6 +42,7 @@ class Node:
         match_limit: After how many matches it ends an answer; None where that is not known.
         refused_levels: Levels below the study at which it refuses queries.
         character_set: In which its text really is, where it declares another one or none.
+        engine: What asks it: ``native`` or ``dcmtk``; None for what is so for all.
         identity: Which user we are there; None where it does not ask.
     """
 
@@ -55,6 +56,7 @@ class Node:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    engine: str | None = None
     identity: UserIdentity | None = None
 
 
@@ -73,6 +75,7 @@ class Listen:
         metrics: Where Prometheus metrics are served, as ``parse_endpoint`` reads it, or None.
         limits: What a peer may ask; in the file each is a key of ``[listen]``.
         tls: Certificates, where only TLS is spoken.
+        engine: What receives: ``native``, or ``dcmtk`` for storescp.
         users: A file of users and their hashed passwords; None where nobody is asked for one.
     """
 
@@ -86,6 +89,7 @@ class Listen:
     metrics: str | int | None = None
     limits: AcceptorLimits = DEFAULT_LIMITS
     tls: ServerTls | None = None
+    engine: str = "native"
     users: str | None = None
 
 
@@ -106,6 +110,8 @@ class Config:
         listen: Our listener.
         nodes: The configured PACS, by name.
         hooks: What is to happen when a series is whole.
+        engine: What asks a node that names none.
+        dcmtk: Programs of DCMTK and their paths, where they are not to be looked for.
         umask: Who may not read what is kept, in octal digits.
         log_identifiers: Whether lines on stderr may name patients.
         audit: Where the audit trail goes; None where there is none.
@@ -121,6 +127,8 @@ class Config:
     listen: Listen = Listen()
     nodes: Mapping[str, Node] = MappingProxyType({})
     hooks: tuple[HookSettings, ...] = ()
+    engine: str = "native"
+    dcmtk: Mapping[str, str] = MappingProxyType({})
     umask: str = DEFAULT_UMASK
     log_identifiers: bool = False
     audit: AuditTarget | None = None

@@ -12,6 +12,8 @@ from typing import Any
 from pypx.address import Address
 from pypx.client.client import Client
 from pypx.client.query import Model
+from pypx.client.requestor import Requestor
+from pypx.engine import Engine
 from pypx.net.connection import Timeouts
 from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
@@ -36,6 +38,7 @@ class Target:
         match_limit: After how many matches its answers end, as configured; None for no limit.
         refused_levels: Levels at which it refuses queries, as configured.
         character_set: That of its text, as configured; None for the one that it declares.
+        engine: With what the PACS is examined besides, where that is not our own.
         identity: Which user we are, as configured.
         heard: Is shown each client that is made.
     """
@@ -49,8 +52,9 @@ class Target:
     match_limit: int | None = None
     refused_levels: tuple[str, ...] = ()
     character_set: str | None = None
+    engine: Engine = Engine()
     identity: UserIdentity | None = None
-    heard: Callable[[Client], Client] = lambda client: client
+    heard: Callable[[Requestor], Requestor] = lambda client: client
 
     def entry(self) -> str:
         """Give what its administrator enters, so that it can send to us."""
@@ -58,8 +62,25 @@ class Target:
         entry = entry_for(seen_from(self.address, listening.own, listening.bind))
         return entry if listening.tls is None else f"{entry}\nIt is to send with TLS."
 
+    def other_client(self) -> Requestor:
+        """Make a client of the other engine.
+
+        Raises:
+            ConfigError: Something is wrong with what it is told.
+        """
+        client = self.engine.client(
+            self.address,
+            calling_ae_title=self.calling_ae_title,
+            timeouts=self.timeouts,
+            model=self.model,
+            tls=self.tls,
+            identity=self.identity,
+        )
+        self.heard(client)
+        return client
+
     def client(self) -> Client:
-        """Make a client.
+        """Make a client of our own engine.
 
         Raises:
             ConfigError: A certificate cannot be read.
@@ -72,7 +93,8 @@ class Target:
             tls=self.tls,
             identity=self.identity,
         )
-        return self.heard(client)
+        self.heard(client)
+        return client
 
 
 @dataclass(slots=True)
@@ -151,7 +173,7 @@ class Case:
     """
 
     target: Target
-    client: Client
+    client: Requestor
     model: Model
     accepted: frozenset[str] = frozenset()
     sample: Sample | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
+from pypx.doctor.beside import Beside
 from pypx.doctor.case import Case, Learnt, Target
 from pypx.doctor.fetching import Fetching
 from pypx.doctor.limit import find_limit
@@ -51,6 +52,7 @@ class Doctor:
         self._today = today
         self._get = get
         self._move = move
+        self._outcomes: dict[str, Status] = {}
 
     def steps(self) -> Iterator[Step]:
         """Do the steps, and give each as it ends.
@@ -60,14 +62,37 @@ class Doctor:
         """
         with self._target.client() as client:
             case = Case(self._target, client, self._target.model, learnt=self.learnt)
-            reach, self._questions = Reach(case), Questions(client)
+            reach, self._questions = Reach(case, client), Questions(client)
             try:
-                yield from examine(self._checks(case, reach), secrets=case.secrets)
+                for step in examine(self._checks(case, reach), secrets=case.secrets):
+                    self._outcomes[step.name] = step.status
+                    yield step
             finally:
                 reach.close()
         brought = [method for method in ("move", "get") if case.tried.get(method)]
         if "move" in case.tried and brought:
             self.learnt.method = brought[0]
+        if not self._target.engine.is_native:
+            yield from self._beside(case)
+
+    def _beside(self, case: Case) -> Iterator[Step]:
+        """Do the steps of the other engine."""
+        target = self._target
+
+        def other() -> Case:
+            # What it learns is not for the profile: that is of what pypx itself gets.
+            client = target.other_client()
+            return Case(target, client, case.model, accepted=case.accepted, sample=case.sample)
+
+        beside = Beside(
+            other,
+            target.engine.installed(),
+            self._outcomes,
+            self._today,
+            get=self._get,
+            move=self._move,
+        )
+        yield from examine(beside.checks(), secrets=case.secrets)
 
     def _checks(self, case: Case, reach: Reach) -> list[Check]:
         questions = self._questions

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import date
 from enum import Enum
 
-from pypx.client.query import Matches
+from pypx.client.requestor import Found
 from pypx.doctor.case import Case
 from pypx.doctor.questions import MOST_MATCHES, Answer, Questions, SpentError
 from pypx.doctor.steps import Finding, Status
@@ -78,7 +78,7 @@ def _split(
     axes = study_axes(today)
     wanted = tuple(axis.keyword for axis in axes)
 
-    def ask(part: Mapping[str, str]) -> Matches:
+    def ask(part: Mapping[str, str]) -> Found:
         return questions.begin(part, "study", case.model, wanted)
 
     report = Report()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pypx.client.client import Client
-from pypx.client.query import Matches, Model
+from pypx.client.query import Model
+from pypx.client.requestor import Found, Requestor
 from pypx.dicom.data_set import DataSet
 from pypx.dimse.status import SUCCESS
 from pypx.errors import PypxError, StatusError
@@ -64,13 +64,13 @@ class Questions:
         asked: How many queries were made.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Requestor) -> None:
         self.asked = 0
         self._client = client
 
     def begin(
         self, keys: Mapping[str, str], level: str, model: Model, return_keys: Sequence[str]
-    ) -> Matches:
+    ) -> Found:
         """Send a query, for who reads the matches by himself.
 
         Raises:

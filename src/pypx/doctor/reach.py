@@ -11,6 +11,7 @@ from contextlib import closing
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from pypx.client.client import Client
 from pypx.client.query import Model
 from pypx.dicom import uids
 from pypx.doctor.case import Case
@@ -54,9 +55,11 @@ class Reach:
 
     Args:
         case: Whom to reach; what is learnt goes there.
+        client: Of our own engine.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, client: Client) -> None:
+        self._client = client
         self._target = case.target
         self._case = case
         self._socket: socket.socket | None = None
@@ -133,7 +136,7 @@ class Reach:
             "called_ae_title": target.address.ae_title,
         }
         try:
-            self._connection = self._case.client.connect((uid, _SYNTAXES) for uid in _SERVICES)
+            self._connection = self._client.connect((uid, _SYNTAXES) for uid in _SERVICES)
         except AssociationRejectedError as error:
             facts |= {"result": error.result, "source": error.source, "reason": error.reason}
             hint = error.hint

@@ -39,7 +39,7 @@ from pypx.ul.association import (
     Role,
 )
 from pypx.ul.negotiation import AcceptedContext, accepted_contexts
-from pypx.ul.pdu import AAssociateAC, AAssociateRJ, AAssociateRQ, abort_sentence, reject_sentence
+from pypx.ul.pdu import AAssociateAC, AAssociateRQ, abort_sentence, reject_sentence
 from pypx.values import frozen
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, "tuple[Any, ...
 Secure = Callable[[socket.socket, Address, float], "TlsSocket"]
 """Make a connected socket secure within some seconds, or close it and raise TlsError."""
 
-__all__ = ["Connection", "Received", "Secure", "Timeouts", "connect", "look_up"]
+__all__ = ["Connection", "Received", "Secure", "Timeouts", "connect", "look_up", "rejection"]
 
 _LOOKS = 4  # in each time-out, at whether the peer still takes what was sent
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # of a response: a match or a list of failed UIDs
@@ -441,7 +441,13 @@ def _await_answer(
                 case AssociateConfirmation(accepted):
                     return accepted, events[number:]
                 case AssociateRejected(rejected):
-                    raise _rejection(address, request, rejected)
+                    raise rejection(
+                        address,
+                        request.calling_ae_title,
+                        request.called_ae_title,
+                        (int(rejected.result), int(rejected.source), int(rejected.reason)),
+                        has_identity=request.user_information.user_identity is not None,
+                    )
                 case _:
                     error = _ending(address, event)
                     if error is not None:
@@ -479,22 +485,36 @@ def _check_identity(address: Address, request: AAssociateRQ, accepted: AAssociat
         )
 
 
-def _rejection(
-    address: Address, request: AAssociateRQ, rejected: AAssociateRJ
+def rejection(
+    address: Address,
+    calling_ae_title: str,
+    called_ae_title: str,
+    rejected: tuple[int, int, int],
+    *,
+    has_identity: bool = False,
 ) -> AssociationRejectedError:
-    result, source, reason = int(rejected.result), int(rejected.source), int(rejected.reason)
+    """Make the error of an association request that was rejected.
+
+    Args:
+        address: By whom.
+        calling_ae_title: What we called ourselves.
+        called_ae_title: What we called the peer.
+        rejected: Result, source and reason (PS3.8 Table 9-21).
+        has_identity: Whether we said which user we are.
+    """
+    result, source, reason = rejected
     match source, reason:
         case 1, 3:
             hint = (
-                f"The PACS does not know our AE title {request.calling_ae_title!r}: have it added "
+                f"The PACS does not know our AE title {calling_ae_title!r}: have it added "
                 "there, or use one that it knows with --aet."
             )
         case 1, 7:
             hint = (
-                f"The peer does not go by the AE title {request.called_ae_title!r}: "
+                f"The peer does not go by the AE title {called_ae_title!r}: "
                 "check its spelling, capitals included."
             )
-        case 2, 1 if request.user_information.user_identity is not None:
+        case 2, 1 if has_identity:
             # PS3.7 §D.3.3.7.3; pynetdicom 3.0 calls it transient.
             hint = "It may refuse our user identity: check the user name and the secret."
         case 2, 1:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, Request, Transfer
 from pypx.batches import batches
-from pypx.client.client import Client
-from pypx.client.get import Get
-from pypx.client.move import Move, Progress
+from pypx.client.move import Progress
+from pypx.client.requestor import Requestor, Retrieving
 from pypx.client.sop_classes import SOPClasses
 from pypx.errors import (
     ConfigError,
@@ -109,7 +108,7 @@ class Asker:
         shared: What the job knows.
     """
 
-    def __init__(self, client: Client, shared: Shared) -> None:
+    def __init__(self, client: Requestor, shared: Shared) -> None:
         self._client = client
         self._shared = shared
 
@@ -249,7 +248,7 @@ class Asker:
         has_no_port = isinstance(error, ConfigError) and MOVE in self._shared.methods.refused
         return is_outage(error) or (has_no_port and self._shared.settings.method == MOVE)
 
-    def _begin(self, series: LedgerSeries, step: Step, flight: Flight) -> Move | Get:
+    def _begin(self, series: LedgerSeries, step: Step, flight: Flight) -> Retrieving:
         keys = {"StudyInstanceUID": series.study_instance_uid}
         if self._shared.model == "patient":
             keys = {"PatientID": series.patient_id, **keys}
@@ -292,7 +291,7 @@ class Asker:
         elif landing.receiver is None and self._shared.settings.max_rate is not None:
             self._shared.tell(f"The listener on {where} is of another process: no --max-rate.")
 
-    def _begin_get(self, step: Step, keys: Mapping[str, str], flight: Flight) -> Get:
+    def _begin_get(self, step: Step, keys: Mapping[str, str], flight: Flight) -> Retrieving:
         """Send a C-GET with contexts for just the SOP classes that are to come."""
         classes = tuple(dict.fromkeys((step.missing or {}).values()))
         known = SOPClasses(classes, exact=True) if classes and all(classes) else None

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from pypx.client.client import Client
-    from pypx.client.query import Matches
+    from pypx.client.requestor import Found, Requestor
     from pypx.dicom.data_set import DataSet
 
 __all__ = ["Expected", "Finder", "FoundSeries", "FoundStudy", "check_keys", "study_axes"]
@@ -116,7 +115,7 @@ class Finder:
 
     def __init__(
         self,
-        client: Client,
+        client: Requestor,
         *,
         model: Model | str = "study",
         today: date,
@@ -293,7 +292,7 @@ class Finder:
         )
         wanted = self._return_keys(name)
 
-        def ask(keys: Keys) -> Matches:
+        def ask(keys: Keys) -> Found:
             return self._client.find(keys, level=name, model=self._model, return_keys=wanted)
 
         return Search(query, ask, level.limit, report).matches()

@@ -17,7 +17,8 @@ from pypx.address import Address
 from pypx.archive import Archive
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import Query, Standing, Transfer
-from pypx.client.client import Client
+from pypx.client.requestor import Requestor
+from pypx.engine import Engine
 from pypx.net.connection import Timeouts
 from pypx.net.identity import UserIdentity
 from pypx.net.tls_settings import ClientTls
@@ -56,6 +57,7 @@ class Pacs:
         method: ``move`` or ``get``, which is tried first where the user leaves it open.
         match_limit: After how many matches it ends an answer; None where that is not known.
         character_set: In which its text really is; None for the one that it declares.
+        engine: What does the talking.
         identity: Which user we are, for a PACS that asks for it.
     """
 
@@ -68,6 +70,7 @@ class Pacs:
     method: str | None = None
     match_limit: int | None = None
     character_set: str | None = None
+    engine: Engine = Engine()
     identity: UserIdentity | None = None
 
 
@@ -123,7 +126,7 @@ def preparing(
     promise: Callable[[str, int], None] = lambda *_: None,
     plan_only: bool = False,
     on_begin: Callable[[Query], None] = lambda _: None,
-    heard: Callable[[Client], Client] = lambda client: client,
+    heard: Callable[[Requestor], Requestor] = lambda client: client,
     on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
     tell: Callable[[str], None] = lambda _: None,
     detail: Callable[[str], None] = lambda _: None,
@@ -191,8 +194,8 @@ def preparing(
             )
         )
 
-        def make_client(first_message_id: int) -> Client:
-            client = Client(
+        def make_client(first_message_id: int) -> Requestor:
+            client = pacs.engine.client(
                 pacs.address,
                 calling_ae_title=pacs.calling_ae_title,
                 timeouts=pacs.timeouts,
@@ -204,7 +207,7 @@ def preparing(
             )
             return heard(client)
 
-        def make_planner(client: Client) -> Planner:
+        def make_planner(client: Requestor) -> Planner:
             return Planner(
                 Finder(
                     client,

@@ -26,7 +26,7 @@ from pypx.retrieve.whole import Report
 from pypx.values import frozen
 
 if TYPE_CHECKING:
-    from pypx.client.query import Matches
+    from pypx.client.requestor import Found as Answers
     from pypx.dicom.data_set import DataSet
 
 __all__ = ["Limit", "Query", "Search"]
@@ -171,7 +171,7 @@ class Search:
     """
 
     def __init__(
-        self, query: Query, ask: Callable[[Keys], Matches], limit: Limit, report: Report
+        self, query: Query, ask: Callable[[Keys], Answers], limit: Limit, report: Report
     ) -> None:
         self._query = query
         self._ask_for = ask

@@ -19,8 +19,8 @@ from pypx.retrieve.matching import is_exact
 
 if TYPE_CHECKING:
     from pypx.archive import Archive
-    from pypx.client.client import Client
     from pypx.client.query import Model
+    from pypx.client.requestor import Requestor
 
 __all__ = ["Known", "key_to_locate", "known_in", "locate"]
 
@@ -48,7 +48,7 @@ def known_in(archive: Archive) -> Known:
     return known
 
 
-def locate(client: Client, model: Model, keyword: str, uid: str, known: Known) -> dict[str, str]:
+def locate(client: Requestor, model: Model, keyword: str, uid: str, known: Known) -> dict[str, str]:
     """Give StudyInstanceUID and, where it is known, PatientID of a series or an image.
 
     Args:
@@ -66,7 +66,7 @@ def locate(client: Client, model: Model, keyword: str, uid: str, known: Known) -
     return {wanted: value for wanted in _WANTED if (value := found.get(wanted, ""))}
 
 
-def _ask(client: Client, model: Model, keyword: str, uid: str) -> dict[str, str]:
+def _ask(client: Requestor, model: Model, keyword: str, uid: str) -> dict[str, str]:
     status, why = 0, "it has none such, or answers no query without StudyInstanceUID"
     try:
         answers = client.find(

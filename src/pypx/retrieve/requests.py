@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pypx.archive.transfers import LedgerSeries
-from pypx.client.get import Get
-from pypx.client.move import Move, Progress, RetrieveResult
+from pypx.client.move import Progress, RetrieveResult
+from pypx.client.requestor import Retrieving
 from pypx.dimse.status import Category
 from pypx.errors import NetworkError, PeerTimeoutError, PypxError, StatusError
 from pypx.retrieve.credit import Unit
@@ -36,7 +36,7 @@ class Flight:
         self.series = series
         self.unit = unit
         self.progress = Progress()
-        self.operation: Move | Get | None = None
+        self.operation: Retrieving | None = None
 
     def cancel(self) -> None:
         """Have a C-CANCEL sent, if the request has gone out."""

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from pypx.archive.ledger import Ledger
 from pypx.archive.transfers import OPEN, LedgerSeries, LedgerStudy, Query, Standing, Totals
-from pypx.client.client import Client
+from pypx.client.requestor import Requestor
 from pypx.errors import (
     ArchiveFullError,
     AssociationError,
@@ -98,8 +98,8 @@ class Retrieval:
         self,
         shared: Shared,
         *,
-        make_client: Callable[[int], Client],
-        make_planner: Callable[[Client], Planner],
+        make_client: Callable[[int], Requestor],
+        make_planner: Callable[[Requestor], Planner],
         plan_only: bool = False,
         on_begin: Callable[[Query], None] = lambda _: None,
         on_query: Callable[[Query, str, Standing | None], None] = lambda *_: None,
@@ -233,7 +233,7 @@ class Retrieval:
                 self._over = True
                 self._changed.notify_all()
 
-    def _work_with(self, client: Client) -> None:
+    def _work_with(self, client: Requestor) -> None:
         asker = Asker(client, self._shared)
         planner = self._make_planner(client)
         is_idle = True
@@ -330,7 +330,7 @@ class Retrieval:
 
     # One task
 
-    def _do(self, task: object, client: Client, asker: Asker, planner: Planner) -> None:
+    def _do(self, task: object, client: Requestor, asker: Asker, planner: Planner) -> None:
         assert isinstance(task, Query | LedgerStudy | Turn)
         failure: PypxError | None = None
         try:
