@@ -46,7 +46,7 @@ man: $(VENV)/.stamp-install ## write the man pages into build/man
 	@$(BIN)/python tools/make_man.py build/man
 
 docs: $(VENV)/.stamp-docs ## build the site into build/site; make docs ARGS=serve shows it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --quiet)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --strict)
 
 package: $(VENV)/.stamp-test ## build sdist and wheel into dist
 	$(BIN)/python -m build

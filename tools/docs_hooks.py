@@ -1,11 +1,12 @@
 """Pages of the site that are made when it is built: the manual, and the reference of commands.
 
 In: mkdocs, which calls this, README.md and its like, and the commands. Out: pages. The manual
-is README.md, so that nothing is said twice; its links are turned around.
+is README.md, so that nothing is said twice.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page as SitePage
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src")]
@@ -20,9 +22,10 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "src")]
 from commands import Option, Page, Text, overview, pages  # noqa: E402
 
 _COPIED = {
-    "manual.md": "README.md",
-    "changelog.md": "CHANGELOG.md",
-    "contributing.md": "CONTRIBUTING.md",
+    "manual.md": ROOT / "README.md",
+    "changelog.md": ROOT / "CHANGELOG.md",
+    "contributing.md": ROOT / "CONTRIBUTING.md",
+    "reporting.md": ROOT / "SECURITY.md",
 }
 _PAGES = {copied: page for page, copied in _COPIED.items()}
 
@@ -49,8 +52,8 @@ def _named(nav: list[object] | dict[str, object] | str) -> Iterator[str]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are in no file of docs/."""
     for page, source in _COPIED.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=turned(text)))
+        text = source.read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
     reference = "\n".join(_reference())
     files.append(File.generated(config, "reference/commands.md", content=reference))
     return files
@@ -66,15 +69,25 @@ def on_page_content(html: str, **_: object) -> str:
     return re.sub(r":[a-z]+:<code>(~?)([\w.]+)</code>", named, html)
 
 
-def turned(text: str) -> str:
-    """Let links of a file above docs/ lead to where the site has their targets."""
+def on_page_markdown(markdown: str, page: SitePage, config: MkDocsConfig, **_: object) -> str:
+    """Turn links to files of the repository to where the site has them, or into plain text."""
+    docs = Path(config.docs_dir)
+    source = _COPIED.get(page.file.src_uri, docs / page.file.src_uri)
+    here = (docs / page.file.src_uri).parent
 
     def turn(found: re.Match[str]) -> str:
-        target, anchor = found[1], found[2] or ""
-        target = _PAGES.get(target, target).removeprefix("docs/")
-        return f"]({'decisions/README.md' if target == 'decisions/' else target}{anchor})"
+        text, target, anchor = found[1], (source.parent / found[2]).resolve(), found[3] or ""
+        if target in _PAGES:
+            target = docs / _PAGES[target]
+        elif not target.exists():
+            return found[0]  # a page that is made, or a mistake: mkdocs says which
+        elif not target.is_relative_to(docs):
+            return text
+        elif target.is_dir():
+            target /= "README.md"
+        return f"[{text}]({os.path.relpath(target, here)}{anchor})"
 
-    return re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", turn, text)
+    return re.sub(r"\[([^\]\n]+)\]\(([^)#:\s]+)(#[^)]*)?\)", turn, markdown)
 
 
 def _reference() -> Iterator[str]:
