@@ -227,6 +227,25 @@ def test_what_has_no_effect_is_said_with_v(px: Px, pacs: Pacs) -> None:
         assert "--PACS: " in ran.err
 
 
+def test_what_has_no_effect_where_no_pacs_is_asked(px: Px, home: Path) -> None:
+    ran = px("status", "--SeriesInstanceUID", "1.2", "--db", "/tmp/log", "-v")
+    assert "--db: No effect" in ran.err
+
+
+def test_an_engine_that_there_is_not(px: Px) -> None:
+    ran = px(*WHO, "--StudyOnly", "--engine", "steam", program="px-find")
+    assert ran.code == 2
+    assert "'steam' is no engine" in ran.err
+
+
+def test_a_program_of_dcmtk_has_an_effect_with_that_engine(px: Px, pacs: Pacs) -> None:
+    line = [*flags(pacs.address), "--engine", "dcmtk", "--findscu", "/nowhere/findscu", "-v"]
+    ran = px(*line, "--PatientID", "X", program="px-find")
+    assert ran.code != 0
+    assert "/nowhere/findscu" in ran.err
+    assert "No effect" not in ran.err
+
+
 @pytest.mark.parametrize("program", [*PROGRAMS, "listen"])
 def test_what_a_program_says_of_itself(px: Px, program: str) -> None:
     for flag in ("-x", "--desc"):

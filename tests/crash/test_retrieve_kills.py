@@ -152,14 +152,15 @@ def test_killed_at_random_moments(
     with closing(Serving(root, retrieve.port, tmp_path, *faults)) as pacs:
         options = ("--method", method, "--by", by, "--config", retrieve.config)
         command = ("retrieve", pacs.address, *EVERYTHING, *options)
-        for _ in range(kills):
+        for number in range(kills):
             before = {path.stem.partition("-")[2] for path in retrieve.files()}
             sent = pacs.sent(0)
             assert sent.keys() <= before, "what was acknowledged is there"
             runner.start(*command, *RATE)
             clock.wait(chance.uniform(0, LONGEST_LIFE))
+            if number == kills - 1:
+                retrieve.wait_for(1)  # a slow machine gets nothing done in such lives
             assert runner.kill() == "killed", runner.log
-        assert retrieve.count() > 0, "it worked before it was killed"
         runner.start(*command)
         assert runner.wait() == "ended 0", runner.log
         assert "Traceback" not in runner.log

@@ -193,6 +193,20 @@ def test_some_of_the_images(loaded_dcmqrscp, scripted_scp):
     assert f"{number - 1} of {number} images were not sent" in found["data"]
 
 
+def test_the_engine_makes_no_difference(pacs, listener):
+    number, uid = whole(pacs)
+    dcmtk = {"engine": "dcmtk"}
+    assert pypx.echo(opt_for(pacs.address, **dcmtk))["status"] == "success"
+    ours = pypx.find(opt_for(pacs.address, StudyInstanceUID=uid))
+    found = pypx.find(opt_for(pacs.address, StudyInstanceUID=uid, then="retrieve", **dcmtk))
+    assert (found["status"], found["returncode"]) == ("success", 0), found.get("error")
+    for study in found["data"]:
+        for one in study["series"]:
+            del one["PACS_Retrieve"]
+    assert found["data"] == ours["data"]
+    assert len(list(listener.instances({"StudyInstanceUID": uid}))) == number
+
+
 def test_a_pacs_that_does_not_know_us(orthanc):
     strict = orthanc(config={"DicomAlwaysAllowEcho": False, "DicomAlwaysAllowFind": False})
     for call in (pypx.echo, pypx.find):

@@ -43,7 +43,13 @@ _INFORMING = frozenset({"-x", "--desc", "-y", "--synopsis"})
 _WHO = frozenset({"--aec", "--serverIP", "--serverPort"})
 _HELP = frozenset({"-h", "--help"})
 # Flags of ours that go with upstream's style as well, and the keys of those with a value.
-_OURS = {"--config": "config", "--archive": "archive", "--timeout": "timeout", "-o": "o"}
+_OURS = {
+    "--config": "config",
+    "--archive": "archive",
+    "--timeout": "timeout",
+    "--engine": "engine",
+    "-o": "o",
+}
 _OUR_SWITCHES = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"} | {
     "--log-json": "log_json"
 }

@@ -85,10 +85,9 @@ def _run(
         out.form = "text"
         _inform(title, name, parsed.opt, out)
         return int(_is_legacy())  # where upstream's were 1
-    for flag in parsed.flags:
-        if flag.inert:
-            out.detail(f"{flag.names[0]}: {flag.effect}")
     opt = _asked(title, name, parsed)
+    if name not in _PEERED:
+        _tell_inert(name, opt, out)
     caller = _Caller(_invocation(opt, out, interrupts))
     with audited(caller.invocation) if name in _PEERED else nullcontext() as caller.trail:
         try:
@@ -138,7 +137,7 @@ def _asked(title: str, name: str, parsed: Parsed) -> dict[str, Any]:
         ConfigError: A value makes no sense.
     """
     opt = with_json(parsed.opt)
-    for key in ("config", "archive", "timeout"):
+    for key in ("config", "archive", "timeout", "engine"):
         if key in parsed.ours:
             opt[key] = parsed.ours[key]
     if len(parsed.nodes) > 1 or (parsed.nodes and name not in _PEERED):
@@ -166,8 +165,8 @@ def _inform(title: str, name: str, opt: dict[str, Any], out: Output) -> None:
         out.line("px listen --help has ours, which go with these.")
         return
     out.line("Flags of ours that go with these: -o FILE, -q, -v, --log-json, --config FILE,")
-    peer = "; a NODE instead of --aec, --serverIP, --serverPort" if name in _PEERED else ""
-    out.line(f"--archive DIR, --timeout SECONDS{peer}.")
+    peer = ", --engine; a NODE instead of --aec, --serverIP, --serverPort"
+    out.line(f"--archive DIR, --timeout SECONDS{peer if name in _PEERED else ''}.")
 
 
 class _Caller(Caller):
@@ -231,12 +230,22 @@ def _peered(name: str, opt: dict[str, Any], caller: _Caller) -> Request:
             one network.
     """
     request = read(name, opt, usual=_USUAL, config=caller.invocation.config)
+    if caller.out.verbose and request.text("serverIP"):
+        _tell_inert(name, opt, caller.out, engine=request.engine)
     if not request.text("serverIP"):
         raise ConfigError(
             "The PACS is not named in full: --serverIP is missing.",
             hint="Give --serverIP HOST, or a NODE: a configured name or AET@host:port.",
         )
     return request
+
+
+def _tell_inert(name: str, opt: dict[str, Any], out: Output, *, engine: str = "native") -> None:
+    """Say which flags have no effect; a program of DCMTK has one where that is the engine."""
+    for flag in FLAGS:
+        runs = flag.key.endswith("scu") and engine == "dcmtk"
+        if flag.inert and name in flag.programs and flag.key in opt and not runs:
+            out.detail(f"{flag.names[0]}: {flag.effect}")
 
 
 def _tell(found: dict[str, Any], caller: _Caller) -> int:

@@ -54,7 +54,10 @@ _KEYS = (
     *("SeriesDescription", "SeriesInstanceUID", "StudyInstanceUID", "ProtocolName"),
     *("AcquisitionProtocolName", "AcquisitionProtocolDescription"),
 )
-_OWN_PROGRAM = "No effect: pypx speaks DICOM itself; only the line in `command` shows it."
+_OWN_PROGRAM = (
+    "No effect: pypx speaks DICOM itself, and only the line in `command` shows it. With "
+    "`--engine dcmtk` it is what runs."
+)
 _SMDB = "No effect: the index of the archive has what upstream kept in JSON files there."
 _CSV = "Of `--printReport csv`: "
 

@@ -32,6 +32,7 @@ __all__ = [
 
 _MODULE_DEFAULTS = {"aet": "CHRIS-AET", "aec": "CHRIS-AEC", "serverIP": "127.0.0.1"}
 _PEER = frozenset({"aet", "aec", "serverIP", "serverPort"})
+_PROGRAMS = ("echoscu", "findscu", "movescu")
 _NO_KEYS = frozenset({"PACS", "CUBE", "JSONargString", "QueryReturnTags", "StudyOnly"})
 _SET_BY_US = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
 _DATE = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)")
@@ -106,6 +107,17 @@ class Request:
         return replace(base, name=str(address), address=address)
 
     @property
+    def engine(self) -> str:
+        """What asks the PACS: what the dictionary says, what its node says, or what is so for all.
+
+        Raises:
+            ConfigError: There is no such engine.
+        """
+        from pypx.engine import check_engine
+
+        return check_engine(self.text("engine") or self.node().engine or self.config.engine)
+
+    @property
     def timeout(self) -> float | None:
         """Seconds that a phase may take; None for the usual ones.
 
@@ -142,7 +154,8 @@ class Request:
         timeouts = Timeouts()
         if (longest := self.timeout) is not None:
             timeouts = Timeouts(longest, longest, longest, min(longest, 5.0))
-        engine = Engine(node.engine or self.config.engine, self.config.dcmtk)
+        given = {name: str(self.given[name]) for name in _PROGRAMS if self.given.get(name)}
+        engine = Engine(self.engine, {**self.config.dcmtk, **given})
         client = engine.client(
             node.address,
             calling_ae_title=self.calling,

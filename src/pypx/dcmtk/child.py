@@ -20,6 +20,7 @@ from pypx.errors import ConfigError
 __all__ = ["Child"]
 
 _READ = 64 * 1024
+_WAIT = 0.005  # seconds between looks whether it has ended
 _LONGEST_LINE = 1024 * 1024  # a list of failed UIDs may be long
 
 
@@ -91,30 +92,36 @@ class Child:
             self._rest = b""
         self._lines.extend(line.decode("utf-8", "backslashreplace") for line in whole)
 
-    def returncode(self, timeout: float) -> int | None:
-        """Wait for its end; None where it does not come."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout)
-        return None
-
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
-        return self._process.poll() is None
+        if self._process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):  # macOS, up to Python 3.12
+            return self._process.poll() is None
+        # It is left to be waited for, so that nobody else gets its number meanwhile.
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.pid, flags) is None
+        except ChildProcessError:  # another thread has waited for it just now
+            return False
 
     def terminate(self) -> None:
         """Ask it to end."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        if self.is_running:
+            os.kill(self.pid, signal.SIGTERM)
 
     def end(self, grace: float) -> None:
         """End it and all that it forked: asked for, and after ``grace`` seconds by force.
 
         What it has said can still be heard.
         """
-        if self._process.poll() is None:
-            self.terminate()
-            self.returncode(grace)
+        if self._process.returncode is not None:
+            return
+        self.terminate()
+        deadline = time.monotonic() + grace
+        while self.is_running and time.monotonic() < deadline:
+            time.sleep(_WAIT)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
