@@ -184,6 +184,8 @@ def check_listener(check: Check) -> None:
         words = check.engine.podman("exec", name, "cat", "/proc/1/cmdline").stdout.split("\0")
         expect(any(word.endswith("/px-listen") for word in words), f"PID 1 is {words}.")
         expect("Whoever reaches the port" in check.log(name), "It does not warn.")
+        asked = ("px", "echo", "--engine", "dcmtk", f"PYPX@127.0.0.1:{PORT}")
+        check.engine.podman("exec", name, *asked)  # by the echoscu that the image has
         started = time.monotonic()
         check.engine.podman("kill", "--signal", "TERM", name)
         eventually(lambda: check.has_ended(name), "SIGTERM does not end it")
