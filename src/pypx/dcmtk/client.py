@@ -138,20 +138,21 @@ class DcmtkClient:
     def echo(self) -> Echo:
         """Have echoscu ask the peer to answer; as :meth:`pypx.Client.echo`.
 
+        The seconds are those from the start of the program to the answer: its lines come in
+        one go, and say nothing of the time between them.
+
         Raises:
             StatusError: It answered with something else than success.
             NetworkError, AssociationError, ProtocolError: It did not answer.
         """
+        started = received = time.perf_counter()
         dialogue = self._begin("echoscu", [])
-        sent = received = time.perf_counter()
         answer = ""
         try:
             while not dialogue.over:
                 heard = dialogue.hear()
                 if heard is None:
                     dialogue.check_silence()
-                elif isinstance(heard, str) and heard.startswith("Sending Echo Request"):
-                    sent = time.perf_counter()
                 elif isinstance(heard, str) and heard.startswith("Received Echo Response"):
                     received = time.perf_counter()
                     answer = heard.partition("(")[2].rpartition(")")[0]
@@ -162,7 +163,7 @@ class DcmtkClient:
         self._check_echo(answer)
         said = dialogue.said
         syntax = _SYNTAXES.get(said.transfer_syntax, said.transfer_syntax)
-        return Echo(received - sent, said.peer or Peer("", "", 0), syntax)
+        return Echo(received - started, said.peer or Peer("", "", 0), syntax)
 
     def _check_echo(self, answer: str) -> None:
         status = _ECHO_STATUSES.get(answer)
