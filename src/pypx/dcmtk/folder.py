@@ -51,22 +51,41 @@ class PrivateFolder:
         """
         meta = FileMeta(sop_class_uid, _INSTANCE, EXPLICIT_VR_LITTLE_ENDIAN)
         data = identifier.to_bytes(encoding_of(EXPLICIT_VR_LITTLE_ENDIAN))
-        path = self.path / _IDENTIFIER
+        return str(self.write(_IDENTIFIER, encode_preamble_and_meta(meta) + data))
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file; give its path.
+
+        Raises:
+            ArchiveError: It cannot be written.
+        """
+        path = self.path / name
         try:
-            path.write_bytes(encode_preamble_and_meta(meta) + data)
+            path.write_bytes(data)
         except OSError as error:
-            raise ArchiveError(
-                f"{path} cannot be written: {error.strerror or error}.",
-                hint="Name a folder with more room in TMPDIR.",
-            ) from None
-        return str(path)
+            raise _unwritable(path, error) from None
+        return path
 
     def below(self, name: str) -> Path:
-        """Make a folder in it."""
+        """Make a folder in it.
+
+        Raises:
+            ArchiveError: It cannot be made.
+        """
         folder = self.path / name
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
         return folder
 
     def remove(self) -> None:
         """Remove it with all that is in it; more than once is fine."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> ArchiveError:
+    return ArchiveError(
+        f"{path} cannot be written: {error.strerror or error}.",
+        hint="Name a folder with more room in TMPDIR.",
+    )

@@ -189,8 +189,7 @@ class StorescpReceiver:
             ) from None
         check_leases(self._folder)
         self._private = PrivateFolder()
-        config = self._private.path / "log.cfg"
-        config.write_text(_LOG_CONFIG, encoding="ascii")
+        config = self._private.write("log.cfg", _LOG_CONFIG.encode("ascii"))
         self._command += ["-lc", str(config), "-od", str(self._folder), str(self.port)]
         started: threading.Event = threading.Event()
         failure: list[PypxError] = []

@@ -335,9 +335,7 @@ def _write_profile(folder: PrivateFolder, batch: Sequence[Job]) -> Path:
         for number, (sop_class, syntax) in enumerate(pairs, 1)
     ]
     lines += ["[[Profiles]]", "[Out]", "PresentationContexts = Contexts", ""]
-    path = folder.path / "associations.cfg"
-    path.write_text("\n".join(lines), encoding="ascii", errors="replace")
-    return path
+    return folder.write("associations.cfg", "\n".join(lines).encode("ascii", "replace"))
 
 
 def _key(uid: str) -> str:
