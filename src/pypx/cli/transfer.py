@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypx.cli.outcome import name_some, outcome_object
 from pypx.cli.output import Output
-from pypx.dimse.status import Category
+from pypx.dimse.status import Category, is_out_of_resources
 from pypx.errors import ArchiveError, CancelledError, ConfigError, PypxError, StatusError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pypx.receiver.events import Totals
 
 __all__ = ["Transfer"]
-
-_OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 
 
 class _PartialError(PypxError):
@@ -127,7 +125,7 @@ class Transfer:
         if self._interrupted:
             return self._cancelled()
         failure = received.last_failure if received else None
-        if received and failure and failure.status >> 8 == _OUT_OF_RESOURCES:
+        if received and failure and is_out_of_resources(failure.status):
             return ArchiveError(
                 f"The archive did not take {received.failures} instances: "
                 f"{failure.comment or 'out of resources'}",

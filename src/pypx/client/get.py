@@ -33,7 +33,6 @@ __all__ = ["Get", "GetOnce", "OnStore", "Storing", "get_failure"]
 
 _POLL = 0.25  # seconds between looks at whether to cancel
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # bytes of a response: a list of failed UIDs
-_OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 
 
@@ -138,7 +137,7 @@ class GetOnce(Operation):
             return
         status = self._on_store(self, context_id, request)
         self._patience.advanced(time.monotonic())
-        if status >> 8 == _OUT_OF_RESOURCES:
+        if status_codes.is_out_of_resources(status):
             self.cancel()  # the rest would be sent only to be refused
 
     def _refuse(self, context_id: int, request: CStoreRQ) -> None:

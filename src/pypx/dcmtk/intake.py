@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pypx.archive import Archive
 from pypx.dcmtk.filed import FiledInstance
+from pypx.dimse.status import is_out_of_resources
 from pypx.errors import ArchiveError, ConfigError, DataSetError
 from pypx.receiver.events import InstanceReceived
 from pypx.receiver.store import event_of, receive_instance
@@ -27,7 +28,6 @@ from pypx.values import frozen
 __all__ = ["Intake", "Sender", "check_leases"]
 
 _AGAIN = 2.0  # seconds until what the archive could not take is tried once more
-_OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 _PROCESSING_FAILURE = 0x0110
 
 
@@ -180,7 +180,7 @@ class Intake:
         result = receive_instance(
             filed, FiledInstance.CONTEXT_ID, filed.request, self._archive, min_free=self.min_free
         )
-        is_kept = result.status >> 8 == _OUT_OF_RESOURCES or result.status == _PROCESSING_FAILURE
+        is_kept = is_out_of_resources(result.status) or result.status == _PROCESSING_FAILURE
         if result.stored is None and is_kept:
             self._tell_once(
                 f"The archive cannot take in what storescp has received and acknowledged: "

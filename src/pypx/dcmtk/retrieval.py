@@ -22,7 +22,7 @@ from pypx.dcmtk.filed import FiledInstance
 from pypx.dcmtk.folder import PrivateFolder
 from pypx.dcmtk.said import Dimse
 from pypx.dimse.messages import CRetrieveRSP
-from pypx.dimse.status import SUCCESS, Category, category
+from pypx.dimse.status import SUCCESS, Category, category, is_out_of_resources
 from pypx.errors import CancelledError, DataSetError, PypxError, StatusError
 from pypx.net.connection import Timeouts
 
@@ -30,8 +30,6 @@ __all__ = ["MESSAGE_ID", "DcmtkGet", "DcmtkMove"]
 
 MESSAGE_ID = 1
 """Of each request: DCMTK's programs begin with it, and make one request each."""
-
-_OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 
 
 class _Retrieval(Iterator[Progress]):
@@ -278,7 +276,7 @@ class DcmtkGet(_Retrieval):
         with contextlib.suppress(OSError):
             path.unlink()
         self._patience.advanced(time.monotonic())
-        if status >> 8 == _OUT_OF_RESOURCES:
+        if is_out_of_resources(status):
             self.cancel()  # the rest would come only to be refused
 
     def _finish(self) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Category",
     "category",
     "hint",
+    "is_out_of_resources",
     "sentence",
 ]
 
@@ -143,6 +144,11 @@ def category(status: int) -> Category:
             return Category.WARNING
         case _:
             return Category.FAILURE
+
+
+def is_out_of_resources(status: int) -> bool:
+    """Whether a peer had no room for what was asked (A7xxH: PS3.4 Tables B.2-1 and C.4-1 to 3)."""
+    return status >> 8 == 0xA7
 
 
 def sentence(status: int, service: str) -> str:

@@ -14,12 +14,12 @@ import time
 from collections import deque
 from collections.abc import Collection
 
+from pypx.dimse.status import is_out_of_resources
 from pypx.receiver.events import AssociationBegan, AssociationSummary, InstanceReceived
 from pypx.retrieve.load import Throttle
 
 __all__ = ["Credit", "Unit"]
 
-_OUT_OF_RESOURCES = 0xA7  # the high byte of such a C-STORE status (PS3.4 Table B.2-1)
 _MOST_UNCLAIMED = 10_000
 
 
@@ -151,7 +151,7 @@ class Credit:
             elif event.is_stored and self._units and self._may_be_ours(event):
                 self._unclaimed.append(event)
                 self._count_again(event, now + delay)
-        if not event.is_stored and event.status >> 8 == _OUT_OF_RESOURCES:
+        if not event.is_stored and is_out_of_resources(event.status):
             self.full = event.comment or "out of resources"
         if delay:
             self._over.wait(delay)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pypx.archive.transfers import LedgerSeries
 from pypx.client.move import Progress, RetrieveResult
 from pypx.client.requestor import Retrieving
-from pypx.dimse.status import Category
+from pypx.dimse.status import Category, is_out_of_resources
 from pypx.errors import NetworkError, PeerTimeoutError, PypxError, StatusError
 from pypx.retrieve.credit import Unit
 from pypx.values import frozen, replace
@@ -93,7 +93,7 @@ class Outcome:
     def is_overload(self) -> bool:
         """Whether the PACS had no room for the request."""
         status = self.error.status if isinstance(self.error, StatusError) else None
-        out_of_resources = status is not None and status >> 8 == 0xA7
+        out_of_resources = status is not None and is_out_of_resources(status)
         # DCMTK 3.6 says A702 as well when it has tried and none of the sub-operations went well.
         has_tried = bool(self.progress.failed)
         return self.is_empty_success or (out_of_resources and not self.arrived and not has_tried)

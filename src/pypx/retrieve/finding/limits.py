@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_intdigest
 
-from pypx.dimse.status import SUCCESS, sentence
+from pypx.dimse.status import SUCCESS, is_out_of_resources, sentence
 from pypx.errors import StatusError
 from pypx.retrieve.finding.axes import Axis, Keys, Numbers
 from pypx.retrieve.finding.matching import Filter
@@ -43,9 +43,9 @@ _FUTILE = 3  # queries that were split because of a number, and the number was w
 _RESOURCE_LIMITATION = 0x0213
 
 
-def _is_out_of_resources(status: int) -> bool:
+def _is_about_the_amount(status: int) -> bool:
     """Say whether a failure speaks of the amount, and not of the query (PS3.4 Table C.4-1)."""
-    return status >> 8 == 0xA7 or status == _RESOURCE_LIMITATION
+    return is_out_of_resources(status) or status == _RESOURCE_LIMITATION
 
 
 def _is_round(number: int) -> bool:
@@ -238,7 +238,7 @@ class Search:
             if matches.status != SUCCESS:
                 answer.said = f"status {matches.status:04X}H"
         except StatusError as error:
-            if answer.responses or _is_out_of_resources(error.status):
+            if answer.responses or _is_about_the_amount(error.status):
                 answer.said = f"status {error.status:04X}H ({sentence(error.status, 'C-FIND')})"
             elif axis is None:
                 raise
