@@ -8,8 +8,8 @@ the data set from the wire, and nothing is collected here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from pypx.address import Address
 from pypx.client.operation import Operation, Progress, RetrieveResult
@@ -25,49 +25,16 @@ from pypx.errors import (
     StatusError,
 )
 from pypx.net.connection import Connection, Received
+from pypx.net.storing import StoreAssociation
 from pypx.ul.negotiation import AcceptedContext
 
 P = TypeVar("P", MessageReceived, DataSetReceived)
 
-__all__ = ["Get", "GetOnce", "OnStore", "Storing", "get_failure"]
+__all__ = ["Get", "GetOnce", "OnStore", "get_failure"]
 
 _POLL = 0.25  # seconds between looks at whether to cancel
 _DATA_SET_LIMIT = 64 * 1024 * 1024  # bytes of a response: a list of failed UIDs
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
-
-
-class Storing(Protocol):
-    """An association of ours over which the peer stores, as who keeps instances sees it."""
-
-    @property
-    def contexts(self) -> Mapping[int, AcceptedContext]:
-        """The presentation contexts, by context ID."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """The peer's address."""
-        ...
-
-    @property
-    def calling_ae_title(self) -> str:
-        """Who stores: the peer."""
-        ...
-
-    @property
-    def called_ae_title(self) -> str:
-        """Who keeps: us."""
-        ...
-
-    def data_set(self) -> Iterator[memoryview]:
-        """Give the data set of the message, piece by piece; each is valid until the next."""
-        ...
-
-    def send(
-        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
-    ) -> None:
-        """Send a message."""
-        ...
 
 
 def get_failure(address: Address, result: RetrieveResult) -> StatusError:
@@ -202,7 +169,7 @@ class GetOnce(Operation):
         return get_failure(self._connection.address, result)
 
 
-OnStore = Callable[[Storing, int, CStoreRQ], int]
+OnStore = Callable[[StoreAssociation, int, CStoreRQ], int]
 """Keep one instance: association, context ID and request to the status that was answered.
 
 It reads the data set to its end and sends the response, when the instance is durable. After

@@ -22,7 +22,7 @@ _PIECE = 256 * 1024
 
 
 class FiledInstance:
-    """One instance; for what takes it as from :class:`pypx.client.get.Storing`.
+    """One instance; for what takes it as from :class:`pypx.net.storing.StoreAssociation`.
 
     Args:
         path: The file.

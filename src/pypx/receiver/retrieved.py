@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from pypx.archive import Archive
 from pypx.dimse.messages import CStoreRQ
+from pypx.net.storing import StoreAssociation
 from pypx.receiver.events import (
     AssociationBegan,
     AssociationSummary,
@@ -21,7 +22,7 @@ from pypx.receiver.events import (
     Observer,
     Totals,
 )
-from pypx.receiver.store import StoreAssociation, answer_store, event_of, receive_instance
+from pypx.receiver.store import answer_store, event_of, receive_instance
 
 __all__ = ["Retrieved"]
 

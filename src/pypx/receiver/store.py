@@ -7,62 +7,25 @@ The data set is always read to its end, so that the sender sees the status.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
-
 from pypx.archive import Archive, Incoming, Source, Stored
 from pypx.dicom.data_set import DataSet
 from pypx.dicom.encoding import MAX_DEPTH
 from pypx.dicom.header import MAX_ELEMENTS, HeaderScan
 from pypx.dicom.part10 import FileMeta, is_meta
 from pypx.dicom.uids import is_valid_uid
-from pypx.dimse.messages import CStoreRQ, CStoreRSP, Message
+from pypx.dimse.messages import CStoreRQ, CStoreRSP
 from pypx.dimse.status import SUCCESS
 from pypx.errors import ArchiveError, ArchiveFullError, DataSetError, PypxError
+from pypx.net.storing import StoreAssociation
 from pypx.receiver.events import InstanceReceived
-from pypx.ul.negotiation import AcceptedContext
 from pypx.values import frozen, replace
 
-__all__ = ["StoreResult", "StoreAssociation", "answer_store", "event_of", "receive_instance"]
+__all__ = ["StoreResult", "answer_store", "event_of", "receive_instance"]
 
 _DOES_NOT_MATCH = 0xA900
 _STORED_BUT_DIFFERS = 0xB007
 _COMMENT_LENGTH = 64
 _LOOK_AT = 6  # bytes: a tag and its VR
-
-
-class StoreAssociation(Protocol):
-    """An association over which a peer stores: one that it made, or one of a C-GET of ours."""
-
-    @property
-    def contexts(self) -> Mapping[int, AcceptedContext]:
-        """The presentation contexts, by context ID."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """The peer's address."""
-        ...
-
-    @property
-    def calling_ae_title(self) -> str:
-        """Who stores."""
-        ...
-
-    @property
-    def called_ae_title(self) -> str:
-        """Who keeps."""
-        ...
-
-    def data_set(self) -> Iterator[memoryview]:
-        """Give the data set, piece by piece; each is valid until the next."""
-        ...
-
-    def send(
-        self, context_id: int, message: Message, data_set: bytes | memoryview | None = None
-    ) -> None:
-        """Send a message."""
-        ...
 
 
 @frozen
