@@ -22,7 +22,7 @@ from pypx.net.connection import Connection
 from pypx.ul.negotiation import AcceptedContext
 from pypx.values import frozen
 
-__all__ = ["Operation", "Progress", "RetrieveResult", "failed_uids"]
+__all__ = ["Operation", "Progress", "RetrieveResult", "Told", "failed_uids"]
 
 
 @frozen
@@ -104,7 +104,45 @@ def failed_uids(data_set: bytes | None, encoding: Encoding) -> tuple[str, ...]:
     return tuple(str(uid) for uid in found.values_of("FailedSOPInstanceUIDList"))
 
 
-class Operation(Iterator[Progress], ABC):
+class Told(Iterator[Progress], ABC):
+    """One C-MOVE or C-GET of which somebody tells: a connection of ours, or a program.
+
+    Args:
+        service: ``C-MOVE`` or ``C-GET``.
+        patience: How long nothing may be told.
+
+    Attributes:
+        result: How it ended; None while it runs. It is set before an error is raised.
+        progress: The last numbers that the PACS gave.
+    """
+
+    def __init__(self, service: str, patience: Patience) -> None:
+        self.result: RetrieveResult | None = None
+        self.progress = Progress()
+        self._service = service
+        self._patience = patience
+
+    def cancel(self) -> None:
+        """Have it cancelled; go on iterating for its end.
+
+        May be called between any two instructions, as signals are.
+        """
+        self._patience.cancel()
+
+    def run(self) -> RetrieveResult:
+        """Iterate to the end and give the result.
+
+        Raises:
+            PypxError: As :meth:`__next__`.
+        """
+        for _ in self:
+            pass
+        if self.result is None:
+            raise PypxError(f"The {self._service} was given up before it ended.")
+        return self.result
+
+
+class Operation(Told):
     """One C-MOVE or C-GET, read from the wire as it is iterated.
 
     Args:
@@ -129,17 +167,14 @@ class Operation(Iterator[Progress], ABC):
         *,
         hint: str = "",
     ) -> None:
-        self.result: RetrieveResult | None = None
-        self.progress = Progress()
+        started = time.monotonic()
+        patience = Patience(connection.address, service, connection.timeouts, started, hint=hint)
+        super().__init__(service, patience)
         self.message_id = message_id
         self._connection = connection
         self._context = context
-        self._service = service
         self._encoding = encoding_of(context.transfer_syntax)
-        self._started = time.monotonic()
-        self._patience = Patience(
-            connection.address, service, connection.timeouts, self._started, hint=hint
-        )
+        self._started = started
         self._over = False
 
     def _request(self, request: Message, identifier: DataSet) -> None:
@@ -202,22 +237,3 @@ class Operation(Iterator[Progress], ABC):
     @abstractmethod
     def _failure(self, result: RetrieveResult) -> StatusError:
         """Make the error of a final status that is a failure."""
-
-    def cancel(self) -> None:
-        """Have a C-CANCEL sent; go on iterating for the final response.
-
-        May be called between any two instructions, as signals are.
-        """
-        self._patience.cancel()
-
-    def run(self) -> RetrieveResult:
-        """Iterate to the end and give the result.
-
-        Raises:
-            PypxError: As :meth:`__next__`.
-        """
-        for _ in self:
-            pass
-        if self.result is None:
-            raise PypxError(f"The {self._service} was given up before it ended.")
-        return self.result

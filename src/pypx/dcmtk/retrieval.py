@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from pypx.address import Address
 from pypx.client.get import OnStore, get_failure
 from pypx.client.move import move_failure
-from pypx.client.operation import Progress, RetrieveResult
+from pypx.client.operation import Progress, RetrieveResult, Told
 from pypx.client.patience import Patience
 from pypx.dcmtk.dialogue import Dialogue
 from pypx.dcmtk.filed import FiledInstance
@@ -23,7 +23,7 @@ from pypx.dcmtk.folder import PrivateFolder
 from pypx.dcmtk.said import Dimse
 from pypx.dimse.messages import CRetrieveRSP
 from pypx.dimse.status import SUCCESS, Category, category, is_out_of_resources
-from pypx.errors import CancelledError, DataSetError, PypxError, StatusError
+from pypx.errors import CancelledError, DataSetError, StatusError
 from pypx.net.connection import Timeouts
 
 __all__ = ["MESSAGE_ID", "DcmtkGet", "DcmtkMove"]
@@ -32,7 +32,7 @@ MESSAGE_ID = 1
 """Of each request: DCMTK's programs begin with it, and make one request each."""
 
 
-class _Retrieval(Iterator[Progress]):
+class _Retrieval(Told):
     """What movescu and getscu have in common.
 
     Attributes:
@@ -52,20 +52,18 @@ class _Retrieval(Iterator[Progress]):
         last_activity: Callable[[], float] | None = None,
         hint: str = "",
     ) -> None:
-        self.result: RetrieveResult | None = None
-        self.progress = Progress()
+        started = time.monotonic()
+        super().__init__(
+            self.service, Patience(address, self.service, timeouts, started, hint=hint)
+        )
         self._dialogue = dialogue
         self._folder = folder
         self._address = address
         self._last_activity = last_activity
-        self._started = time.monotonic()
-        self._patience = Patience(address, self.service, timeouts, self._started, hint=hint)
+        self._started = started
         self._status: int | None = None  # the final one, once it was heard
         self._terminated = False
         self._over = False
-
-    def __iter__(self) -> Iterator[Progress]:
-        return self
 
     def __next__(self) -> Progress:
         """Wait for the next word of the PACS.
@@ -167,22 +165,6 @@ class _Retrieval(Iterator[Progress]):
 
     def _failure(self, result: RetrieveResult) -> StatusError:
         raise NotImplementedError
-
-    def cancel(self) -> None:
-        """Have the program ended; may be called between any two instructions, as signals are."""
-        self._patience.cancel()
-
-    def run(self) -> RetrieveResult:
-        """Iterate to the end and give the result.
-
-        Raises:
-            PypxError: As :meth:`__next__`.
-        """
-        for _ in self:
-            pass
-        if self.result is None:
-            raise PypxError(f"The {self.service} was given up before it ended.")
-        return self.result
 
 
 class DcmtkMove(_Retrieval):
